@@ -1,0 +1,77 @@
+"""The contract between an instruction set and the rest of Lamina.
+
+`isa/NAME` makes one `Arch`. Engines ask it for the state layout, the instruction table and the
+shared routines; nothing outside `isa/NAME` knows more of an instruction set than this.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lamina.ir.graph import Routine
+from lamina.isa.insn import InsnTable
+
+READ, WRITE, FETCH = 0, 1, 2  # the `access` argument of the translate routine
+
+
+@dataclass(frozen=True, slots=True)
+class RegFile:
+    """`count` registers of 64 bits; register 0 of a file with `zero` reads 0 and drops writes."""
+
+    name: str
+    count: int
+    zero: bool = False
+    prefix: str = ""
+
+
+class StateLayout:
+    """Where each register and slot of a vCPU's state lies, in 64-bit words.
+
+    The first words are the engines' own (`COMMON`); a file with `zero` gets one word more, where
+    discarded writes go.
+    """
+
+    COMMON = ("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc")
+
+    def __init__(self, files: list[RegFile], slots: list[str]) -> None:
+        self.files = {f.name: f for f in files}
+        self.index: dict[str, int] = {}
+        self.file_base: dict[str, int] = {}
+        at = 0
+        for name in self.COMMON:
+            self.index[name] = at
+            at += 1
+        for f in files:
+            self.file_base[f.name] = at
+            at += f.count + 1
+        for name in slots:
+            if name in self.index:
+                raise ValueError(f"state slot {name} twice")
+            self.index[name] = at
+            at += 1
+        self.slots = tuple(slots)
+        self.words = at
+
+
+@dataclass(eq=False)
+class Arch:
+    """One instruction set.
+
+    Routines (all captured IR):
+      trap(cause, tval)             take a synchronous exception raised at slot `pc`; sets `pc`
+      interrupt()                   take the most urgent deliverable interrupt, if there is one
+      translate(gva, access, size)  -> (gpa, page_size, cacheable); traps on a fault. The
+                                    translation holds for the naturally aligned page of
+                                    `page_size` bytes around gva (4096 or more) if cacheable.
+      context()                     -> (data, fetch): the TLB contexts in force, 0..CONTEXTS-1
+    """
+
+    name: str
+    table: InsnTable
+    layout: StateLayout
+    routines: dict[str, Routine]
+    reset: Callable[..., dict[str, int]]  # slot values at reset
+    illegal_cause: int  # the exception cause of an undecodable instruction; tval is its bits
+    contexts: int = 4
+    min_insn: int = 2
+    max_insn: int = 4
+    insn_length: Callable[[int], int] = field(default=lambda low16: 4 if low16 & 3 == 3 else 2)
