@@ -1,0 +1,27 @@
+"""RISC-V 64: the assembled instruction set, `RISCV64`.
+
+Registers and CSR state in `state`, CSRs in `csr_*`, traps in `traps`, translation in `paging`, the
+instructions in one `ext_*` module an extension. Importing those modules fills the table `RV64`.
+"""
+
+from lamina.isa.arch import Arch
+from lamina.isa.riscv import ext_priv, ext_zicsr, paging, traps
+from lamina.isa.riscv.fields import Cause
+from lamina.isa.riscv.hart import RV64
+from lamina.isa.riscv.state import LAYOUT, reset_values
+
+EXTENSIONS = (ext_priv, ext_zicsr)
+
+RISCV64 = Arch(
+    name="riscv64",
+    table=RV64,
+    layout=LAYOUT,
+    routines={
+        "trap": traps.trap(),
+        "interrupt": traps.interrupt(),
+        "translate": paging.translate(),
+        "context": paging.context(),
+    },
+    reset=reset_values,
+    illegal_cause=Cause.ILLEGAL,
+)
