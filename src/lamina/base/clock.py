@@ -32,7 +32,7 @@ class Clock(Protocol):
         """Nanoseconds since 1970 as the guest's RTC should see them."""
 
     def arm(self, key: Hashable, deadline_ticks: int, callback: Callable[[], None]) -> None:
-        """Call `callback` once when `ticks()` has reached the deadline; replaces the key's timer."""
+        """Call `callback` once `ticks()` has reached the deadline; replaces the key's timer."""
 
     def disarm(self, key: Hashable) -> None:
         """Forget the key's timer, if there is one."""

@@ -141,7 +141,7 @@ class AddressSpace:
         return bytes(region.view[gpa - region.base : gpa - region.base + length])
 
     def write(self, gpa: int, data: bytes) -> None:
-        """Store to RAM or ROM from the host's side; BusError unless all of it lies in one region."""
+        """Store to RAM or ROM as the host; BusError unless all of it lies in one region."""
         self.store(self._require(gpa, len(data)), gpa, data)
 
     def store(self, region: RamRegion, gpa: int, data: bytes) -> None:

@@ -58,4 +58,4 @@ class Device(ABC):
 
     @abstractmethod
     def fdt_node(self, tree: TreeNode, base: int) -> TreeNode:
-        """Add this device's node below `tree`. The board adds the wiring: interrupts and phandles."""
+        """Add the device's node below `tree`. The board adds interrupts and phandles."""

@@ -102,7 +102,7 @@ class Uart(Device):
     # The guest's side
 
     def read(self, offset: int, size: int) -> int:
-        """Any width reads the one register at `offset`, as byte-wide hardware on a wide bus does."""
+        """Any width reads the one register at `offset`, as byte-wide hardware does."""
         match offset:
             case 0 if self._lcr & LCR_DIVISOR:
                 return self._divisor & U8

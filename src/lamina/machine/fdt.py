@@ -238,7 +238,7 @@ class _Parser:
 
 
 def dump(root: FdtNode) -> str:
-    """The tree as device-tree source, children and properties sorted: for people and golden tests."""
+    """The tree as device-tree source, sorted: for people and golden tests."""
     return "/dts-v1/;\n\n" + "\n".join(_dump_lines(root, 0)) + "\n"
 
 

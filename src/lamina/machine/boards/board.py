@@ -64,7 +64,7 @@ class Board:
         paravirtual: bool = False,
         stdout: str | None = None,
     ) -> bytes:
-        """The flattened tree. `initrd` is (start, end) in GPAs; its values do not change the size."""
+        """The flattened tree. `initrd` is (start, end) in GPAs and does not change the size."""
         return self.tree(TreeOptions(bootargs, initrd, rng_seed, paravirtual, stdout))
 
     def reset(self) -> None:
@@ -79,7 +79,7 @@ class Board:
             return {name: device.save() for name, device in self.devices.items()}
 
     def load(self, state: Any) -> None:
-        """Take over saved (untrusted) state; SnapshotError if it is not of a board like this one."""
+        """Take over saved (untrusted) state; SnapshotError if it does not fit this board."""
         if not isinstance(state, dict) or set(state) != set(self.devices):
             raise SnapshotError(f"{self.name}: saved devices are not {', '.join(self.devices)}")
         with self.space.lock:

@@ -16,6 +16,8 @@ from lamina.devices.finisher import ShutdownRequest, TestFinisher
 from lamina.devices.plic import Plic
 from lamina.devices.rtc import GoldfishRtc
 from lamina.devices.uart import Uart
+from lamina.devices.virtio.device import VirtioDevice
+from lamina.devices.virtio.mmio import VirtioMmio
 from lamina.machine.boards.board import Board
 from lamina.machine.boards.virt_tree import VirtTree, check_isa
 
@@ -82,7 +84,22 @@ def build_virt(
     board.add(CLINT, Aclint(msi, mti, clock))
     board.add(PLIC, plic)
     board.add(UART, Uart(irq("uart0", UART_IRQ), sink))
+    for slot in range(VIRTIO_SLOTS):
+        name = f"virtio{slot}"
+        line = irq(name, VIRTIO_IRQ + slot)
+        board.add(VIRTIO + slot * VIRTIO_STRIDE, VirtioMmio(name, line, space.dma, clock))
     return board
+
+
+def plug_virtio(board: Board, device: VirtioDevice, slot: int | None = None) -> VirtioMmio:
+    """Put a virtio device into a slot (the first empty one); ConfigError if there is none."""
+    for number in range(VIRTIO_SLOTS) if slot is None else (slot,):
+        transport = board.devices.get(f"virtio{number}")
+        if isinstance(transport, VirtioMmio) and transport.device is None:
+            transport.plug(device)
+            return transport
+    where = "all slots are" if slot is None else f"slot {slot} does not exist or is"
+    raise ConfigError(f"virt: no place for {device.name}: {where} taken")
 
 
 def _check(harts: int, ram_size: int) -> None:
