@@ -17,21 +17,26 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from symbols import thin
+
 GUESTS = Path(__file__).resolve().parent
 PACKAGE = GUESTS.parent / "src" / "lamina"
 PROGRAMS = ("hello", "exit7", "alu_loop")
 
-TARGET = ["-target", "riscv64-freestanding", "-mcpu=baseline_rv64"]
+TARGET = ["-target", "riscv64-freestanding", "-mcpu=generic_rv64+m+a+c+zicsr+zifencei", "-mabi=lp64"]
 COMPILE = [
     "-std=c11",
     "-Oz",
-    "-g1",  # with -g0 zig strips all symbols; the linker scripts discard the debug sections
+    # With -g0 zig strips all symbols. So: debug sections, which the linker scripts discard, and
+    # symbols, of which symbols.py keeps the useful ones.
+    "-g1",
     "-Wall",
     "-Wextra",
     "-Werror",
+    "-mno-relax",  # the linker shortens no code: what is compiled is what runs
     "-mcmodel=medany",  # code and data above 2 GiB: addresses are relative to the pc
     "-ffreestanding",
-    "-fno-builtin",  # no loop becomes a call of a memset that is not there
+    "-fno-builtin",  # memset itself must not become a call of memset
     "-fno-pic",
     "-fno-stack-protector",
     "-fno-sanitize=all",  # zig cc turns on the undefined-behaviour sanitizer by default
@@ -76,6 +81,7 @@ def build(guest: Guest, output: Path) -> None:
     command += [f"-Wl,-T,{guest.script}", "-o", str(output.resolve()), *guest.sources]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
     subprocess.run(command, cwd=guest.folder, env=environment, check=True)
+    output.write_bytes(thin(output.read_bytes()))
     output.chmod(0o644)
 
 
