@@ -23,7 +23,12 @@ GUESTS = Path(__file__).resolve().parent
 PACKAGE = GUESTS.parent / "src" / "lamina"
 PROGRAMS = ("hello", "exit7", "alu_loop")
 
-TARGET = ["-target", "riscv64-freestanding", "-mcpu=generic_rv64+m+a+c+zicsr+zifencei", "-mabi=lp64"]
+TARGET = [
+    "-target",
+    "riscv64-freestanding",
+    "-mcpu=generic_rv64+m+a+c+zicsr+zifencei",
+    "-mabi=lp64",
+]
 COMPILE = [
     "-std=c11",
     "-Oz",

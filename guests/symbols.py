@@ -34,9 +34,7 @@ class Section:
 
     def pack(self) -> bytes:
         fields = (self.name, self.kind, self.flags, self.address, self.offset)
-        return SECTION.pack(
-            *fields, self.size, self.link, self.info, self.align, self.entry_size
-        )
+        return SECTION.pack(*fields, self.size, self.link, self.info, self.align, self.entry_size)
 
 
 def _name_at(strings: bytes, offset: int) -> str:

@@ -29,8 +29,8 @@ void hart_main(void) {
         interrupts_off(); // so that an IPI between the test and wfi still ends wfi
         void (*job)(void) = hart->job;
         if (job) {
-            hart->job = NULL;
             job();
+            hart->job = NULL; // free again
         } else
             wait_for_interrupt();
         interrupts_on();
@@ -47,6 +47,7 @@ static bool wait_online(struct hart *hart, bool wanted) {
 static void start(struct hart *hart, u8 *stack) {
     if (hart->online)
         return;
+    hart->job = NULL;
     hart->kernel_sp = (u64)stack + HART_STACK;
     fence(); // the other hart reads its struct hart
     long error = sbi_call(SBI_HSM, HSM_START, hart->id, (u64)hart_entry, (u64)hart).error;
@@ -60,6 +61,17 @@ static void send_ipi(struct hart *hart) {
     fence(); // what was written for it before, it shall see after
     if (sbi_call(SBI_IPI, 0, 1, hart->id, 0).error)
         print("  hart %u: IPI refused\n", hart->id);
+}
+
+// Leaves a job for a hart. False when the last one is not done: Ctrl-C ends only the waiting for it.
+static bool give(struct hart *hart, void (*job)(void)) {
+    if (hart->job) {
+        print("hart %u: still at work\n", hart->id);
+        return false;
+    }
+    hart->job = job;
+    send_ipi(hart);
+    return true;
 }
 
 static void stop_self(void) {
@@ -80,9 +92,8 @@ bool cmd_harts(int count, char **words) {
         if (!stop)
             start(&harts[i], stacks[i]);
         else if (harts[i].online) {
-            harts[i].job = stop_self;
-            send_ipi(&harts[i]);
-            wait_online(&harts[i], false);
+            if (give(&harts[i], stop_self))
+                wait_online(&harts[i], false);
         }
     }
     for (u32 i = 0; i < machine.hart_count; i++) {
@@ -158,12 +169,15 @@ bool cmd_race(int count, char **words) {
     u32 others = count_online();
     if (!others)
         return true;
+    for (u32 i = 1; i < machine.hart_count; i++)
+        if (harts[i].online && harts[i].job) {
+            print("hart %u: still at work\n", harts[i].id);
+            return true;
+        }
     rounds = number, amo_sum = lrsc_sum = plain_sum = finished = 0;
     for (u32 i = 1; i < machine.hart_count; i++)
-        if (harts[i].online) {
-            harts[i].job = race_job;
-            send_ipi(&harts[i]);
-        }
+        if (harts[i].online)
+            give(&harts[i], race_job);
     race_job();
     while (__atomic_load_n(&finished, __ATOMIC_ACQUIRE) < others + 1)
         spin_hint(); // Ctrl-C ends it

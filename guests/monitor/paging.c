@@ -11,7 +11,7 @@ enum { V = 1, R = 2, W = 4, X = 8, U = 16, G = 32, A = 64, D = 128 };
 #define ENTRIES 512
 #define LEVEL_SHIFT(level) (12 + 9 * (level)) // 4 KiB, 2 MiB, 1 GiB
 #define SATP_SV39 (8ull << 60)
-#define TABLES 24
+#define TABLES 12
 
 // The demand window: nothing is mapped here until it is touched.
 #define DEMAND_BASE 0x2000000000ull

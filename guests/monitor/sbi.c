@@ -101,6 +101,23 @@ static void list_extensions(void) {
               known[i].what);
 }
 
+// The debug console may take fewer bytes than it was offered; what is left is offered again.
+static void print_by_sbi(const char *text) {
+    while (*text) {
+        u64 length = 0;
+        while (text[length])
+            length++;
+        struct sbi_result written = {-1, 0};
+        if (sbi_has(SBI_DBCN))
+            written = sbi_call(SBI_DBCN, DBCN_WRITE, length, (u64)text, 0);
+        if (written.error) {
+            sbi_putc(*text);
+            written.value = 1;
+        }
+        text += written.value <= length ? written.value : length;
+    }
+}
+
 // sbi: who is below us. sbi print WORD...: text by way of the debug console.
 bool cmd_sbi(int count, char **words) {
     if (count == 1) {
@@ -114,14 +131,7 @@ bool cmd_sbi(int count, char **words) {
     if (!sbi_has(SBI_DBCN))
         print("no debug console (DBCN) here: the legacy console call prints this\n");
     for (int i = 2; i < count; i++) {
-        u64 length = 0;
-        while (words[i][length])
-            length++;
-        if (sbi_has(SBI_DBCN))
-            sbi_call(SBI_DBCN, DBCN_WRITE, length, (u64)words[i], 0);
-        else
-            for (u64 at = 0; at < length; at++)
-                sbi_putc(words[i][at]);
+        print_by_sbi(words[i]);
         sbi_putc(i + 1 < count ? ' ' : '\r');
     }
     sbi_putc('\n');

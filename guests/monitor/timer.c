@@ -62,8 +62,8 @@ bool cmd_timer(int count, char **words) {
         return true;
     }
     u64 step = timer_ticks_of_us(ms * 1000), start = time_now();
-    print("%u interrupts by %s, %u ms (%u ticks of %u Hz) apart; Ctrl-C ends it\n", number,
-          timer_name(), ms, step, (u64)machine.timebase);
+    print("by %s, every %u ms, which is %u ticks of %u Hz; Ctrl-C ends it\n", timer_name(), ms, step,
+          (u64)machine.timebase);
     for (u64 i = 1; i <= number; i++) {
         u64 before = harts[0].timer_ticks;
         sleep_until(never, start + i * step);

@@ -18,9 +18,10 @@ _start: park_other_harts
         ld      s1, 16(s0)
         bnez    s1, 3f
         li      s1, 1
-loop:                           # for tools; the branches go to 3, as one to a global symbol would
+# Branches go to the local label: one to a global symbol becomes a branch around a jump.
+loop:
 3:      ld      t1, 0(s0)
-        ld      t2, 8(s0)       # become a branch around a jump (the linker may move the symbol)
+        ld      t2, 8(s0)
         xor     t2, t2, s1
         add     t1, t1, t2
         sd      t1, 0(s0)
