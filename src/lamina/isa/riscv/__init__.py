@@ -8,6 +8,8 @@ from lamina.isa.arch import Arch
 from lamina.isa.riscv import (
     ext_a,
     ext_c,
+    ext_d,
+    ext_f,
     ext_hints,
     ext_i,
     ext_m,
@@ -17,6 +19,8 @@ from lamina.isa.riscv import (
     ext_zbb,
     ext_zbc,
     ext_zbs,
+    ext_zfa,
+    ext_zfh,
     ext_zicbo,
     ext_zicond,
     ext_zicsr,
@@ -29,8 +33,8 @@ from lamina.isa.riscv.hart import RV64
 from lamina.isa.riscv.state import LAYOUT, reset_values
 
 EXTENSIONS = (
-    *(ext_i, ext_m, ext_a, ext_c, ext_zicsr, ext_zifencei, ext_priv),
-    *(ext_zba, ext_zbb, ext_zbc, ext_zbs, ext_zicond),
+    *(ext_i, ext_m, ext_a, ext_f, ext_d, ext_c, ext_zicsr, ext_zifencei, ext_priv),
+    *(ext_zba, ext_zbb, ext_zbc, ext_zbs, ext_zicond, ext_zfa, ext_zfh),
     *(ext_zicbo, ext_zawrs, ext_hints),
 )
 
