@@ -117,9 +117,17 @@ def test_loaded_timers_run_on(clint, clock):
 
 @pytest.mark.parametrize(
     "state",
-    [None, [], {}, {"msip": [0, 0]}, {"msip": [0, 2], "mtimecmp": [0, 0]}]
-    + [{"msip": [0], "mtimecmp": [0]}, {"msip": [0, 0], "mtimecmp": [0, 2**64]}]
-    + [{"msip": [0, 0], "mtimecmp": [0, -1]}, {"msip": [0, True], "mtimecmp": [0, 0]}],
+    [
+        None,
+        [],
+        {},
+        {"msip": [0, 0]},
+        {"msip": [0, 2], "mtimecmp": [0, 0]},
+        {"msip": [0], "mtimecmp": [0]},
+        {"msip": [0, 0], "mtimecmp": [0, 2**64]},
+        {"msip": [0, 0], "mtimecmp": [0, -1]},
+        {"msip": [0, True], "mtimecmp": [0, 0]},
+    ],
 )
 def test_bad_state_is_refused_and_changes_nothing(clint, state):
     clint.write(MTIMECMP, 8, 1500)

@@ -233,8 +233,16 @@ def test_state_survives_save_and_load_in_either_order_of_devices(bench):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("priority", [8] * SOURCES), ("priority", [0]), ("pending", [2**32, 0, 0]), ("enable", [[0]])]
-    + [("threshold", [0, 8]), ("claimed", "abc"), ("enable", [[0, 0, 0], [0, 0]]), ("pending", 0)],
+    [
+        ("priority", [8] * SOURCES),
+        ("priority", [0]),
+        ("pending", [2**32, 0, 0]),
+        ("enable", [[0]]),
+        ("threshold", [0, 8]),
+        ("claimed", "abc"),
+        ("enable", [[0, 0, 0], [0, 0]]),
+        ("pending", 0),
+    ],
 )
 def test_bad_state_is_refused_and_changes_nothing(bench, key, value):
     bench.enable(0, 8)

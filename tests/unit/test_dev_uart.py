@@ -253,10 +253,26 @@ def test_a_restored_uart_behaves_as_the_saved_one(before, after):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("fifo", [0] * 17), ("fifo", [256]), ("fifo", [-1]), ("fifo", ["a"]), ("fifo", None)]
-    + [("fifo", [1, 2]), ("fcr", 0x81 | 4), ("fcr", 0x80), ("ier", 0x10), ("line_errors", 1)]
-    + [("backlog", bytes(BACKLOG + 1)), ("backlog", "text"), ("divisor", 1 << 16), ("lcr", 256)]
-    + [("transmit_pending", 1), ("msr_delta", 16), ("mcr", 32), ("scratch", None)],
+    [
+        ("fifo", [0] * 17),
+        ("fifo", [256]),
+        ("fifo", [-1]),
+        ("fifo", ["a"]),
+        ("fifo", None),
+        ("fifo", [1, 2]),
+        ("fcr", 129 | 4),
+        ("fcr", 128),
+        ("ier", 16),
+        ("line_errors", 1),
+        ("backlog", bytes(BACKLOG + 1)),
+        ("backlog", "text"),
+        ("divisor", 1 << 16),
+        ("lcr", 256),
+        ("transmit_pending", 1),
+        ("msr_delta", 16),
+        ("mcr", 32),
+        ("scratch", None),
+    ],
 )
 def test_bad_state_is_refused_and_changes_nothing(uart, key, value):
     uart.receive(b"q")
