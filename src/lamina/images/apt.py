@@ -180,9 +180,10 @@ class AptClient:
                 return found
         raise HostError(f"package {name}: it depends on no {pattern}")
 
-    def forget(self, package: Package) -> None:
-        """Remove a downloaded package that is not needed any more."""
-        package.path.unlink(missing_ok=True)
+    def clean(self) -> None:
+        """Remove the downloaded packages and apt's indexes; the lists stay for the next time."""
+        for path in [*self.archives.glob("*.deb"), *(self.root / "cache").glob("*.bin")]:
+            path.unlink(missing_ok=True)
 
     def _prepare(self) -> None:
         for folder in ("state/lists/partial", "cache/archives/partial", "sources", "preferences"):

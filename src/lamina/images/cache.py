@@ -1,8 +1,9 @@
 """A folder of built files that several processes share: locked, atomic, checked when used.
 
 Called by `images/debian.py`, `images/firmware.py` and `lamina doctor`. Owns
-`$XDG_CACHE_HOME/lamina/images/NAME`: the finished files, a manifest with their checksums, and
-a lock file that is held while they are built. A file is only ever put in place by renaming.
+`$XDG_CACHE_HOME/lamina/images`: a folder an image with its finished files and a manifest of their
+checksums, and beside them one lock file, held while any image is built, since all builds share
+one apt. A file is only ever put in place by renaming.
 """
 
 import fcntl
@@ -29,11 +30,16 @@ def cache_root() -> Path:
     return base / "lamina"
 
 
+def images_root() -> Path:
+    """Where built images and what they were fetched with are kept."""
+    return cache_root() / "images"
+
+
 class ImageCache:
     """One image's folder. `recipe` names how it is built: another recipe means a new build."""
 
     def __init__(self, name: str, recipe: str) -> None:
-        self.folder = cache_root() / "images" / name
+        self.folder = images_root() / name
         self._recipe = recipe
 
     def find(self) -> dict[str, Any] | None:
@@ -51,10 +57,10 @@ class ImageCache:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Wait until no other process builds this image, and keep others waiting."""
+        """Wait until no other process builds an image, and keep others waiting."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / LOCK).open("ab")
+            file = (images_root() / LOCK).open("ab")
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

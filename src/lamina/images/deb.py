@@ -65,12 +65,13 @@ def _open_data(package: Path, stack: ExitStack) -> AbstractContextManager[tarfil
         case "data.tar.gz":
             return tarfile.open(fileobj=file, mode="r|gz")
         case "data.tar.xz":
-            stream = cast(IO[bytes], lzma.open(file))
+            stream = cast(IO[bytes], stack.enter_context(lzma.LZMAFile(file)))
         case "data.tar.zst":
-            stream = cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file))
+            reader = zstandard.ZstdDecompressor().stream_reader(file)
+            stream = cast(IO[bytes], stack.enter_context(reader))
         case _:
             raise ImageError(f"{package.name}: {name} has a compression that is not known")
-    return tarfile.open(fileobj=stack.enter_context(stream), mode="r|")
+    return tarfile.open(fileobj=stream, mode="r|")
 
 
 def _seek_to_data(package: Path, file: BinaryIO) -> str:

@@ -2,7 +2,7 @@
 
 Called by `cli/launch.py` and the tests. Every file in the guest is from Debian's own packages,
 resolved and verified by apt, but for the first process (`debian_init.sh`) and what it needs in
-/etc. Owns the cache folder `debian-SUITE-riscv64`: kernel, initrd, and apt's state. The initrd is
+/etc. Owns the cache folder `debian-SUITE-riscv64`: kernel and initrd. The initrd is
 not compressed: a guest copies it faster than it unpacks it, and the host's disk does not mind.
 """
 
@@ -17,9 +17,12 @@ from pathlib import Path
 from lamina.base.errors import ImageError
 from lamina.images import cpio, deb
 from lamina.images.apt import AptClient, Package, find_keyring, find_mirror
-from lamina.images.cache import ImageCache, writing
+from lamina.images.cache import ImageCache, images_root, writing
 from lamina.images.progress import Progress
 from lamina.images.rootfs import MERGED, RootFilesystem
+from lamina.images.session import command_initrd
+
+__all__ = ["DebianImage", "command_initrd", "debian_apt", "ensure", "image_cache"]
 
 SUITE = "trixie"
 ARCHITECTURE = "riscv64"
@@ -29,16 +32,19 @@ KERNEL_PACKAGE = r"linux-image-[0-9][A-Za-z0-9.+~-]*"
 KERNEL_FILE = re.compile(r"boot/vmlinu[xz]-.*")
 INIT_SCRIPT = "debian_init.sh"
 USERLAND = (
-    "base-files base-passwd bash bsdutils busybox coreutils dash diffutils findutils grep gzip"
-    " hostname libc-bin mawk mount ncurses-base procps sed tar util-linux"
-).split()
-MODULES = ("virtio_mmio", "virtio-rng", "virtio_blk", "virtio_net", "virtio_balloon")
+    *("base-files", "base-passwd", "bash", "bsdutils", "busybox", "coreutils", "dash"),
+    *("diffutils", "findutils", "grep", "gzip", "hostname", "libc-bin", "mawk", "mount"),
+    *("ncurses-base", "procps", "sed", "tar", "util-linux"),
+)
+MODULES = ("virtio_mmio", "virtio-rng")
 EXCLUDED = (
     r"usr/share/(doc|doc-base|man|info|locale|lintian|bug|menu|i18n|pam|pam-configs|perl5)/",
     r"usr/share/(bash-completion|debconf|gcc|libc-bin|zsh|systemd|polkit-1|initramfs-tools)/",
     r"usr/share/(readline|common-licenses|base-passwd/group.master)",
     r"usr/lib/(systemd|init|tmpfiles\.d|sysusers\.d|pam\.d|modules-load\.d|udev)/",
     rf"usr/lib/{TRIPLET}/(gconv|security|ossl-modules|engines-3|audit|perl|perl-base)/",
+    rf"usr/lib/{TRIPLET}/lib(db-|sqlite3|lastlog2|ssl)",
+    r"usr/bin/(lastlog2|localedef)",
     r"usr/(games|include|src|libexec|local/man)/",
     r"usr/bin/perl",
     r"etc/(init\.d|cron|systemd|pam\.d|security|kernel|dpkg|logrotate|skel/\.bash_logout)",
@@ -74,10 +80,10 @@ def image_cache() -> ImageCache:
     return ImageCache(f"debian-{SUITE}-{ARCHITECTURE}", recipe)
 
 
-def debian_apt(folder: Path, mirror: str | None) -> AptClient:
-    """An apt client for the release and architecture of the guest, with its state in `folder`."""
+def debian_apt(mirror: str | None) -> AptClient:
+    """An apt client for the guest's release and architecture; only with an ImageCache's lock."""
     return AptClient(
-        folder,
+        images_root() / "apt",
         mirror=find_mirror(mirror),
         suite=SUITE,
         architecture=ARCHITECTURE,
@@ -86,7 +92,7 @@ def debian_apt(folder: Path, mirror: str | None) -> AptClient:
 
 
 def _build(cache: ImageCache, progress: Progress, mirror: str | None) -> dict[str, list[str]]:
-    apt = debian_apt(cache.folder / "apt", mirror)
+    apt = debian_apt(mirror)
     with writing(cache.folder):
         apt.update(progress)
         userland = apt.install(USERLAND, progress, "Userland packages")
@@ -107,8 +113,7 @@ def _build(cache: ImageCache, progress: Progress, mirror: str | None) -> dict[st
             "packages": [f"{item.name} {item.version}" for item in [kernel_package, *userland]]
         }
         cache.store({"kernel": kernel, "initrd": cpio.archive(root.entries())}, facts)
-    for package in [kernel_package, *userland]:
-        apt.forget(package)
+    apt.clean()
     return facts
 
 
@@ -148,7 +153,7 @@ def _load_order(name: str, found: dict[str, bytes], order: dict[str, bytes]) -> 
 
 def _finish_root(root: RootFilesystem, modules: list[bytes]) -> None:
     """What maintainers' scripts would have left, and the first process."""
-    for name in ("dev", "proc", "sys", "run", "tmp", "root", "etc", "lamina"):
+    for name in ("dev", "proc", "sys", "run", "tmp", "root", "etc", "mnt", "lamina"):
         root.add(cpio.directory(name, {"tmp": 0o1777, "root": 0o700}.get(name, 0o755)))
     root.add(cpio.character_device("dev/console", 5, 1))
     root.add(cpio.regular("etc/passwd", b"root:x:0:0:root:/root:/bin/bash\n"))

@@ -2,7 +2,7 @@
 # The first process of the guest that `lamina run debian` boots. It readies the system, then runs
 # either /lamina/command (put there by an archive that follows the initrd) or a login shell, and
 # hands that program's exit status to the host through the test finisher.
-# /lamina/session may set: ROWS, COLUMNS, RAW_INPUT, RAW_OUTPUT, and export variables.
+# /lamina/session may export variables and set ROWS, COLUMNS, RAW_INPUT and RAW_OUTPUT.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=vt102
 umask 022
 cd /
@@ -15,9 +15,17 @@ busybox mount -t devpts devpts /dev/pts
 busybox mount -t tmpfs tmpfs /run
 read -r name < /etc/hostname
 echo "$name" > /proc/sys/kernel/hostname
-for module in /lamina/*.ko; do
-    busybox insmod "$module"
-done
+# Loading waits for the kernel far more than it works: only a virtio console is worth the wait.
+load_modules() {
+    for module in /lamina/*.ko; do
+        busybox insmod "$module"
+    done
+}
+read -r arguments < /proc/cmdline
+case $arguments in
+    *console=hvc*) load_modules ;;
+    *) load_modules & ;;
+esac
 
 # The finisher takes 0x5555 for success, or a status above 0x3333 in the low half.
 finish() {

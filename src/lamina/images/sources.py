@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 SOURCES_ROOT = Path("/etc/apt")
 SCHEMES = frozenset({"http", "https", "file", "copy", "mirror+http", "mirror+https", "mirror+file"})
 RELEASES = frozenset(
-    "stable oldstable oldoldstable testing unstable sid buster bullseye bookworm trixie forky"
-    " duke".split()
+    (
+        *("stable", "oldstable", "oldoldstable", "testing", "unstable", "sid"),
+        *("buster", "bullseye", "bookworm", "trixie", "forky", "duke"),
+    )
 )
 ARCHIVE_KEYRING = "debian-archive"
 
