@@ -65,7 +65,7 @@ def _open_data(package: Path, stack: ExitStack) -> AbstractContextManager[tarfil
         case "data.tar.gz":
             return tarfile.open(fileobj=file, mode="r|gz")
         case "data.tar.xz":
-            stream = cast(IO[bytes], stack.enter_context(lzma.LZMAFile(file)))
+            stream = cast(IO[bytes], stack.enter_context(lzma.LZMAFile(file)))  # noqa: SIM115
         case "data.tar.zst":
             reader = zstandard.ZstdDecompressor().stream_reader(file)
             stream = cast(IO[bytes], stack.enter_context(reader))

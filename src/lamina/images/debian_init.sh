@@ -2,7 +2,7 @@
 # The first process of the guest that `lamina run debian` boots. It readies the system, then runs
 # either /lamina/command (put there by an archive that follows the initrd) or a login shell, and
 # hands that program's exit status to the host through the test finisher.
-# /lamina/session may export variables and set ROWS, COLUMNS, RAW_INPUT and RAW_OUTPUT.
+# /lamina/session may export variables and set ROWS, COLUMNS, RAW_INPUT, RAW_OUTPUT and READY.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=vt102
 umask 022
 cd /
@@ -45,7 +45,7 @@ finish() {
 read -r consoles < /sys/class/tty/console/active
 terminal=/dev/${consoles##* }
 
-ROWS='' COLUMNS='' RAW_INPUT='' RAW_OUTPUT=''
+ROWS='' COLUMNS='' RAW_INPUT='' RAW_OUTPUT='' READY=''
 if [ -r /lamina/session ]; then
     . /lamina/session
 fi
@@ -62,6 +62,10 @@ fi
 # What busybox's halt, poweroff and reboot send to the first process.
 trap 'busybox poweroff -f' USR1 USR2
 trap 'busybox reboot -f' TERM
+
+if [ -n "$READY" ]; then
+    printf "$READY" > "$terminal"
+fi
 
 cd /root
 if [ -r /lamina/command ]; then

@@ -25,17 +25,20 @@ def command_initrd(
     window: tuple[int, int] | None = None,
     raw_input: bool = False,
     raw_output: bool = False,
+    ready: bytes = b"",
 ) -> bytes:
     """The archive that follows the initrd. An empty `argv` asks for an interactive shell.
 
     `window` is (rows, columns). `raw_input`: the host's input is no terminal, so nothing is
     echoed. `raw_output`: the host's output is none, so line ends stay as the command wrote them.
+    `ready` is printed just before the command or the shell starts.
     """
     settings = [f"export {_variable(name)}={shlex.quote(value)}" for name, value in env.items()]
     if window is not None and all(0 < size < 10_000 for size in window):
         settings += [f"ROWS={window[0]}", f"COLUMNS={window[1]}"]
     settings += ["RAW_INPUT=1"] if raw_input else []
     settings += ["RAW_OUTPUT=1"] if raw_output else []
+    settings += ["READY='" + "".join(f"\\{byte:03o}" for byte in ready) + "'"] if ready else []
     entries = [cpio.regular(SESSION_FILE, _script(settings))]
     if argv:
         entries.append(cpio.regular(COMMAND_FILE, _script(["exec " + shlex.join(argv)])))
