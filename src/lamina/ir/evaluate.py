@@ -156,6 +156,42 @@ def _host_call(op: Op) -> Step:
     return step
 
 
+def _get(op: Op) -> Step:
+    number, slot = op.results[0].number, op.attrs["slot"]
+
+    def step(frame: Frame) -> None:
+        frame.values[number] = frame.host.get(slot)
+
+    return step
+
+
+def _set(op: Op) -> Step:
+    arg, slot = op.args[0].number, op.attrs["slot"]
+
+    def step(frame: Frame) -> None:
+        frame.host.set(slot, frame.values[arg])
+
+    return step
+
+
+def _reg_get(op: Op) -> Step:
+    number, index, file = op.results[0].number, op.args[0].number, op.attrs["file"]
+
+    def step(frame: Frame) -> None:
+        frame.values[number] = frame.host.reg_get(file, frame.values[index])
+
+    return step
+
+
+def _reg_set(op: Op) -> Step:
+    index, arg, file = op.args[0].number, op.args[1].number, op.attrs["file"]
+
+    def step(frame: Frame) -> None:
+        frame.host.reg_set(file, frame.values[index], frame.values[arg])
+
+    return step
+
+
 def _const(op: Op) -> Step:
     number, value = op.results[0].number, op.attrs["value"]
 
@@ -266,6 +302,10 @@ def _call(op: Op) -> Step:
 
 
 _MAKERS: dict[str, Callable[[Op], Step]] = {
+    "get": _get,
+    "set": _set,
+    "reg.get": _reg_get,
+    "reg.set": _reg_set,
     "const": _const,
     "zext": _zext,
     "sext": _sext,
