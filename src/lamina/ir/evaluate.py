@@ -261,7 +261,7 @@ def _if(op: Op) -> Step:
 def _switch(op: Op) -> Step:
     selector = op.args[0].number
     blocks = [_compile_block(b) for b in op.blocks]
-    cases = dict(zip(op.attrs["cases"], blocks, strict=False))
+    cases: dict[int, Step] = dict(zip(op.attrs["cases"], blocks, strict=False))
     default = blocks[-1]
 
     def step(frame: Frame) -> bool | None:

@@ -93,18 +93,25 @@ def read_file(path: str | os.PathLike[str], what: str, maximum: int = MAX_FILE) 
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ImageError(f"{name}: cannot be read: {reason}") from None
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{name}: is a directory, not a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError(f"{name}: is not a regular file")
-        if status.st_size > maximum:
-            raise ImageError(f"{name}: is larger than {format_size(maximum)}")
-        try:
+    try:
+        return _read_regular(fd, name, maximum)
+    finally:
+        os.close(fd)
+
+
+def _read_regular(fd: int, name: str, maximum: int) -> bytes:
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(f"{name}: is a directory, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{name}: is not a regular file")
+    if status.st_size > maximum:
+        raise ImageError(f"{name}: is larger than {format_size(maximum)}")
+    try:
+        with open(fd, "rb", closefd=False) as file:
             content = file.read(maximum)
-        except (OSError, MemoryError) as error:
-            raise ImageError(f"{name}: cannot be read: {error or 'out of memory'}") from None
+    except (OSError, MemoryError) as error:
+        raise ImageError(f"{name}: cannot be read: {str(error) or 'out of memory'}") from None
     if not content:
         raise ImageError(f"{name}: is empty")
     return content
@@ -321,6 +328,7 @@ def _section_bytes(name: str, content: bytes, header: Any) -> bytes:
 def _symbols(table: bytes, strings: bytes) -> Iterator[tuple[str, int]]:
     for at, info, _, section, value, _ in SYMBOL.iter_unpack(table):
         end = strings.find(b"\0", at, at + MAX_SYMBOL_NAME)
-        # Type 3 and 4 are sections and files; section 0 is what the file lacks.
-        if end > at and info & 0xF not in (3, 4) and section:
+        # Type 3 and 4 are sections and files; section 0 is what the file lacks; names that begin
+        # with a dollar sign mark code and data for disassemblers.
+        if end > at and info & 0xF not in (3, 4) and section and strings[at] != ord("$"):
             yield strings[at:end].decode("utf-8", "replace"), value

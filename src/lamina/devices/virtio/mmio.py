@@ -277,6 +277,8 @@ class VirtioMmio(Device, Transport):
             raise reader.refuse("device_id", "that of the device in this slot")
         status = reader.integer("status", DRIVER_BITS | NEEDS_RESET)
         features = reader.integer("driver_features")
+        if status & ~(DRIVER_BITS | NEEDS_RESET):
+            raise reader.refuse("status", "a device status")
         settled = features & ~self.offered == 0 and features & F_VERSION_1
         if (status & FEATURES_OK and not settled) or status & (
             DRIVER_OK | FEATURES_OK

@@ -10,7 +10,7 @@ from lamina.isa.riscv.hart import RV64
 expand = RV64.expansions("C")
 
 # Quadrant 0
-expand("c.addi4spn rd, uimm", "000 uimm[5:4|9:6|2|3]!=0 rd' 00", "addi rd, 2, uimm")
+expand("c.addi4spn rd, sp, uimm", "000 uimm[5:4|9:6|2|3]!=0 rd' 00", "addi rd, 2, uimm")
 expand("c.fld fd, uimm(rs1)", "001 uimm[5:3] rs1' uimm[7:6] fd' 00", "fld fd, uimm(rs1)")
 expand("c.lw rd, uimm(rs1)", "010 uimm[5:3] rs1' uimm[2|6] rd' 00", "lw rd, uimm(rs1)")
 expand("c.ld rd, uimm(rs1)", "011 uimm[5:3] rs1' uimm[7:6] rd' 00", "ld rd, uimm(rs1)")
@@ -24,7 +24,7 @@ expand("c.nop imm", "000 imm[5] 00000 imm[4:0]!=0 01", "addi 0, 0, imm")
 expand("c.addi rd, imm", "000 imm[5] rd!=0 imm[4:0] 01", "addi rd, rd, imm")
 expand("c.addiw rd, imm", "001 imm[5] rd!=0 imm[4:0] 01", "addiw rd, rd, imm")
 expand("c.li rd, imm", "010 imm[5] rd imm[4:0] 01", "addi rd, 0, imm")
-expand("c.addi16sp imm", "011 imm[9] 00010 imm[4|6|8:7|5]!=0 01", "addi 2, 2, imm")
+expand("c.addi16sp sp, imm", "011 imm[9] 00010 imm[4|6|8:7|5]!=0 01", "addi 2, 2, imm")
 expand("c.lui rd, imm", "011 imm[17] rd!=2 imm[16:12]!=0 01", "lui rd, imm")
 expand("c.srli rd, shamt", "100 shamt[5] 00 rd' shamt[4:0] 01", "srli rd, rd, shamt")
 expand("c.srai rd, shamt", "100 shamt[5] 01 rd' shamt[4:0] 01", "srai rd, rd, shamt")
@@ -41,17 +41,17 @@ expand("c.bnez rs1, offset", "111 offset[8|4:3] rs1' offset[7:6|2:1|5] 01", "bne
 
 # Quadrant 2
 expand("c.slli rd, shamt", "000 shamt[5] rd shamt[4:0] 10", "slli rd, rd, shamt")
-expand("c.fldsp fd, uimm", "001 uimm[5] fd uimm[4:3|8:6] 10", "fld fd, uimm(2)")
-expand("c.lwsp rd, uimm", "010 uimm[5] rd!=0 uimm[4:2|7:6] 10", "lw rd, uimm(2)")
-expand("c.ldsp rd, uimm", "011 uimm[5] rd!=0 uimm[4:3|8:6] 10", "ld rd, uimm(2)")
+expand("c.fldsp fd, uimm(sp)", "001 uimm[5] fd uimm[4:3|8:6] 10", "fld fd, uimm(2)")
+expand("c.lwsp rd, uimm(sp)", "010 uimm[5] rd!=0 uimm[4:2|7:6] 10", "lw rd, uimm(2)")
+expand("c.ldsp rd, uimm(sp)", "011 uimm[5] rd!=0 uimm[4:3|8:6] 10", "ld rd, uimm(2)")
 expand("c.jr rs1", "100 0 rs1!=0 00000 10", "jalr 0, 0(rs1)")
 expand("c.mv rd, rs2", "100 0 rd rs2!=0 10", "add rd, 0, rs2")
 expand("c.ebreak", "100 1 00000 00000 10", "ebreak")
 expand("c.jalr rs1", "100 1 rs1!=0 00000 10", "jalr 1, 0(rs1)")
 expand("c.add rd, rs2", "100 1 rd rs2!=0 10", "add rd, rd, rs2")
-expand("c.fsdsp fs2, uimm", "101 uimm[5:3|8:6] fs2 10", "fsd fs2, uimm(2)")
-expand("c.swsp rs2, uimm", "110 uimm[5:2|7:6] rs2 10", "sw rs2, uimm(2)")
-expand("c.sdsp rs2, uimm", "111 uimm[5:3|8:6] rs2 10", "sd rs2, uimm(2)")
+expand("c.fsdsp fs2, uimm(sp)", "101 uimm[5:3|8:6] fs2 10", "fsd fs2, uimm(2)")
+expand("c.swsp rs2, uimm(sp)", "110 uimm[5:2|7:6] rs2 10", "sw rs2, uimm(2)")
+expand("c.sdsp rs2, uimm(sp)", "111 uimm[5:3|8:6] rs2 10", "sd rs2, uimm(2)")
 
 # Zcb
 expand = RV64.expansions("Zcb")

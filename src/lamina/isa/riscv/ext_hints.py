@@ -1,7 +1,7 @@
-"""Zihintpause, Zihintntl, Zicbop: names for encodings that other forms execute.
+"""Zihintpause, Zihintntl, Zicbop, FENCE.TSO: names for encodings that other forms execute.
 
-PAUSE is a FENCE, the NTL hints are ADDs to x0, the prefetches are ORIs to x0: the decoder knows
-nothing of them. The assembler and the disassembler look here first.
+PAUSE and FENCE.TSO are FENCEs, the NTL hints are ADDs to x0, the prefetches are ORIs to x0: the
+decoder knows nothing of them. The assembler and the disassembler look here first.
 """
 
 from lamina.isa.encoding import Encoding, parse
@@ -10,6 +10,7 @@ HINTS: list[tuple[str, Encoding]] = [
     (syntax, parse(pattern))
     for syntax, pattern in (
         ("pause", "0000 0001 0000 00000 000 00000 0001111"),
+        ("fence.tso", "1000 0011 0011 00000 000 00000 0001111"),
         ("ntl.p1", "0000000 00010 00000 000 00000 0110011"),
         ("ntl.pall", "0000000 00011 00000 000 00000 0110011"),
         ("ntl.s1", "0000000 00100 00000 000 00000 0110011"),
