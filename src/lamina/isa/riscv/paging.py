@@ -61,7 +61,7 @@ def walk() -> Routine:
     gva, access, priv = h.params
     w = _Walk(h, gva, access, priv)
     satp = h.s.satp
-    levels = (satp >> f.SATP_MODE_SHIFT) - (f.SV39 - 3)
+    levels = ((satp >> f.SATP_MODE_SHIFT) & 3) + 3  # modes 8, 9, 10: Sv39, Sv48, Sv57
     unused = (64 - PAGE_SHIFT) - levels * INDEX_BITS
     w.page_fault_if(((gva << unused).sar(unused)) != gva)
     table = h.var(64, (satp & mask(f.PPN_BITS)) << PAGE_SHIFT, "table")
