@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 
 import pytest
-from priv_hart import MACHINE, OPEN_PMP, RAM, SUPERVISOR, USER, SmallHart, Trapped
+from priv_hart import MACHINE, OPEN_PMP, RAM, SUPERVISOR, USER, SmallHart, Trapped, run_routine
 
 from lamina.isa.arch import FETCH, READ, WRITE
+from lamina.isa.riscv import RISCV64
 
 V, R, W, X, U, G, A, D = (1 << n for n in range(8))
 N, PBMT_NC, PBMT_IO, PBMT_RESERVED = 1 << 63, 1 << 61, 2 << 61, 3 << 61
@@ -302,6 +303,13 @@ def test_a_loaded_state_with_an_odd_mode_still_ends_the_walk() -> None:
         hart["satp"] = mode << 60 | TABLES >> 12
         with pytest.raises(Trapped):
             hart.translate(GVA)
+
+
+def test_a_bus_fault_is_an_access_fault_at_the_address() -> None:
+    for access, cause in ACCESS_FAULT.items():
+        with pytest.raises(Trapped) as caught:
+            run_routine(RISCV64.routines["bus_fault"], SmallHart(), 0x1234, access)
+        assert (caught.value.cause, caught.value.tval) == (cause, 0x1234)
 
 
 # -- contexts --------------------------------------------------------------------------------

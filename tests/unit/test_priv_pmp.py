@@ -1,6 +1,8 @@
 """Physical memory protection: matching, priority, privilege, locks."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from priv_hart import MACHINE, RAM, SUPERVISOR, USER, SmallHart, Trapped, run_routine
 
 from lamina.isa.arch import FETCH, READ, WRITE
@@ -30,6 +32,13 @@ def check(
 
 def napot(base: int, size: int) -> int:
     return base >> 2 | (size >> 3) - 1
+
+
+def addresses() -> st.SearchStrategy[int]:
+    """pmpaddr values around one page, NAPOT sizes of all kinds, and a few far ones."""
+    near = st.integers(PAGE - 0x100 >> 2, PAGE + 0x1100 >> 2)
+    blocks = st.integers(0, 16).map(lambda n: PAGE >> 2 & ~((1 << n) - 1) | (1 << n) - 1)
+    return st.one_of(near, blocks, st.sampled_from([0, (1 << 54) - 1]))
 
 
 def test_without_a_match_only_machine_mode_has_access() -> None:
@@ -144,6 +153,67 @@ def test_a_denied_access_is_an_access_fault(access: int, cause: int) -> None:
 def test_translations_of_mixed_pages_may_not_be_cached() -> None:
     hart = hart_with((RWX | NAPOT, napot(PAGE, 0x800)), priv=SUPERVISOR)
     assert hart.translate(PAGE) == (PAGE, 0x1000, 0)
+
+
+# -- against a model -------------------------------------------------------------------------
+def model_bytes(hart: SmallHart, i: int) -> range:
+    """The addresses that entry i matches, straight from the manual's table of encodings."""
+    mode = hart[f"pmpcfg{i // 8 * 2}"] >> 8 * (i % 8) + 3 & 3
+    address = hart[f"pmpaddr{i}"]
+    match mode:
+        case 1:
+            return range((hart[f"pmpaddr{i - 1}"] if i else 0) << 2, address << 2)
+        case 2:
+            return range(address << 2, (address << 2) + 4)
+        case 3:
+            ones = 0
+            while address >> ones & 1:
+                ones += 1
+            base = address >> ones << ones + 2
+            return range(base, base + (8 << ones))
+    return range(0)
+
+
+def model_allows(hart: SmallHart, gpa: int, size: int, access: int, priv: int) -> bool:
+    for i in range(16):
+        match = model_bytes(hart, i)
+        hits = [byte in match for byte in range(gpa, gpa + size)]
+        if any(hits):
+            configuration = hart[f"pmpcfg{i // 8 * 2}"] >> 8 * (i % 8) & 0xFF
+            free = priv == MACHINE and not configuration & L
+            return all(hits) and (free or bool(configuration >> access & 1))
+    return priv == MACHINE
+
+
+entries = st.lists(
+    st.tuples(st.sampled_from([c | lock for c in range(32) for lock in (0, L)]), addresses()),
+    max_size=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    entries,
+    st.integers(PAGE - 64, PAGE + 0x1040).map(lambda v: v & ~7),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from([READ, WRITE, FETCH]),
+    st.sampled_from([USER, SUPERVISOR, MACHINE]),
+)
+def test_the_check_agrees_with_a_model_byte_by_byte(
+    setup: list[Entry], gpa: int, size: int, access: int, priv: int
+) -> None:
+    hart = hart_with(*setup)
+    ok, whole = check(hart, gpa, size, access, priv)
+    assert ok == model_allows(hart, gpa, size, access, priv)
+    if whole:
+        page = gpa & ~0xFFF
+        edges = {
+            b for i in range(16) for b in (model_bytes(hart, i).start, model_bytes(hart, i).stop)
+        }
+        places = {page, page + 0xFF8} | {(e & ~7) + d for e in edges for d in (-8, 0)}
+        for place in places:
+            if place & ~0xFFF == page:
+                assert model_allows(hart, place, 8, access, priv) == ok
 
 
 # -- the registers ---------------------------------------------------------------------------
