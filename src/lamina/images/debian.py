@@ -37,6 +37,10 @@ USERLAND = (
     *("ncurses-base", "procps", "sed", "tar", "util-linux"),
 )
 MODULES = ("virtio_mmio", "virtio-rng")
+BUSYBOX_COMMANDS = (
+    *("clear", "devmem", "halt", "hexdump", "ifconfig", "insmod", "ip", "less", "lsmod"),
+    *("modprobe", "nc", "ping", "poweroff", "reboot", "rmmod", "vi", "wget", "which", "xxd"),
+)
 EXCLUDED = (
     r"usr/share/(doc|doc-base|man|info|locale|lintian|bug|menu|i18n|pam|pam-configs|perl5)/",
     r"usr/share/(bash-completion|debconf|gcc|libc-bin|zsh|systemd|polkit-1|initramfs-tools)/",
@@ -159,8 +163,12 @@ def _finish_root(root: RootFilesystem, modules: list[bytes]) -> None:
     root.add(cpio.regular("etc/passwd", b"root:x:0:0:root:/root:/bin/bash\n"))
     root.add(cpio.regular("etc/group", b"root:x:0:\ntty:x:5:\n"))
     root.add(cpio.regular("etc/hostname", b"debian\n"))
+    root.add(cpio.regular("etc/profile", root.read("usr/share/base-files/profile")))
     root.add(cpio.symlink("etc/mtab", "../proc/self/mounts"))
     root.add(cpio.symlink("usr/bin/awk", "mawk"))
+    for name in BUSYBOX_COMMANDS:
+        if f"usr/bin/{name}" not in root and f"usr/sbin/{name}" not in root:
+            root.add(cpio.symlink(f"usr/bin/{name}", "busybox"))
     for index, module in enumerate(modules):
         root.add(cpio.regular(f"lamina/{index:02}.ko", module))
     root.add(cpio.regular("init", _init_script(), 0o755))
