@@ -142,17 +142,16 @@ def _unpack_kernel(package: Package) -> tuple[bytes, list[bytes]]:
 def _load_order(name: str, found: dict[str, bytes], order: dict[str, bytes]) -> None:
     """Add a module to `order` after all those that it depends on (its `depends=` line says which).
 
-    A name that is not found is built into the kernel.
+    Each is taken out of `found`. A name that is not there is built into the kernel.
     """
-    packed = found.get(name)
-    if packed is None or name in order:
+    packed = found.pop(name, None)
+    if packed is None:
         return
     module = lzma.decompress(packed) if packed.startswith(b"\xfd7zXZ") else packed
     line = re.search(rb"\0depends=([^\0]*)\0", module)
     for other in line[1].decode("ascii", "replace").split(",") if line else []:
-        if other != name:
-            _load_order(other.replace("-", "_"), found, order)
-    order.setdefault(name, module)
+        _load_order(other.replace("-", "_"), found, order)
+    order[name] = module
 
 
 def _finish_root(root: RootFilesystem, modules: list[bytes]) -> None:
