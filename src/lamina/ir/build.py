@@ -190,7 +190,7 @@ class Builder:
 
     def finish(self, *results: Operand) -> Routine:
         """The routine that was captured; it returns `results`."""
-        values = tuple(self.val(r, 64).value for r in results)
+        values = tuple(self.val(r, r.width if isinstance(r, Val) else 64).value for r in results)
         body = self._blocks[0]
         return Routine(self.name, self._params, body, values, self._variables, self._count)
 
