@@ -3,10 +3,11 @@
 Names and shorthands follow the RISC-V assembly programmer's manual and the psABI.
 """
 
-from collections.abc import Mapping
+from functools import cache
 
 from lamina.base.bits import U64, signed
 from lamina.isa.dialect import Dialect, Evaluate
+from lamina.isa.riscv.csr_access import csr_names
 from lamina.isa.riscv.ext_hints import HINTS
 
 X_NAMES = (
@@ -130,15 +131,16 @@ def _la(arguments: list[str], evaluate: Evaluate, at: int) -> list[str]:
     return [f"auipc {rd}, {upper:#x}", f"addi {rd}, {rd}, {low}"]
 
 
-def dialect(csrs: Mapping[str, int]) -> Dialect:
-    """RISC-V's dialect with these CSR names."""
+@cache
+def dialect() -> Dialect:
+    """RISC-V's dialect, with the names of all CSRs."""
     return Dialect(
         registers={
             **dict.fromkeys(("rd", "rs1", "rs2", "rs3"), X_NAMES),
             **dict.fromkeys(("fd", "fs1", "fs2", "fs3"), F_NAMES),
         },
         synonyms=SYNONYMS,
-        symbols={"pred": FENCE_SETS, "succ": FENCE_SETS, "rm": ROUNDING_MODES, "csr": csrs},
+        symbols={"pred": FENCE_SETS, "succ": FENCE_SETS, "rm": ROUNDING_MODES, "csr": csr_names()},
         hints=HINTS,
         aliases=ALIASES,
         shorthands=SHORTHANDS,

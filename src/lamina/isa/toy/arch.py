@@ -15,7 +15,7 @@ from lamina.isa.dialect import Dialect
 from lamina.isa.insn import InsnTable
 
 PAGE = 4096
-ILLEGAL, OVERFLOW, INTERRUPT = 1, 2, 3  # causes
+ILLEGAL, OVERFLOW, INTERRUPT, BUS = 1, 2, 3, 4  # causes
 FILES = [RegFile("r", 16, zero=True, prefix="r")]
 SLOTS = ["cause", "tval", "epc", "vector", "masked"]
 NAMES = tuple(f"r{i}" for i in range(16))
@@ -105,6 +105,13 @@ def _translate() -> Routine:
     return _finish(b, gva, b.const(PAGE), b.const(1))
 
 
+def _bus_fault() -> Routine:
+    b = Builder("bus_fault", (64, 64))
+    gva, _ = b.params
+    b.trap(BUS, gva)
+    return _finish(b)
+
+
 def _context() -> Routine:
     b = Builder("context")
     return _finish(b, b.const(0), b.const(0))
@@ -124,11 +131,11 @@ def arch() -> Arch:
             "trap": _trap(),
             "interrupt": _interrupt(),
             "translate": _translate(),
+            "bus_fault": _bus_fault(),
             "context": _context(),
         },
         reset=_reset,
         illegal_cause=ILLEGAL,
-        min_insn=4,
-        max_insn=4,
-        insn_length=lambda low16: 4,
+        long_mask=0,
+        long_match=0,
     )
