@@ -90,8 +90,7 @@ class Assembler:
             self._add_form(form.syntax, form.encoding)
         for syntax, target in (*dialect.aliases, *dialect.shorthands):
             if target.split()[0] in self._forms:
-                words = re.findall(r"\w+", syntax.partition(" ")[2])
-                template = Template(syntax, words)
+                template = dialect.alias_template(syntax)
                 self._aliases.setdefault(template.mnemonic, []).append((template, target))
 
     def _add_form(self, syntax: str, encoding: Encoding) -> None:
@@ -199,12 +198,13 @@ class Assembler:
 
     def _candidates(self, mnemonic: str) -> list[tuple[Template, Encoding, dict[str, int]]]:
         """Forms of a mnemonic with the operand values that it implies by a suffix."""
-        found = [(t, e, dict(self.dialect.trailing)) for t, e in self._forms.get(mnemonic, [])]
+        absent = dict(self.dialect.unwritten(mnemonic))
+        found = [(t, e, absent) for t, e in self._forms.get(mnemonic, [])]
         for suffix, values in self.dialect.suffixes:
             if mnemonic.endswith(suffix):
                 for t, e in self._forms.get(mnemonic.removesuffix(suffix), []):
                     if all(v in e.operands for v in values):
-                        found.append((t, e, {**self.dialect.trailing, **values}))
+                        found.append((t, e, {**absent, **values}))
         return found
 
     def _values(self, encoding: Encoding, texts: dict[str, str], walk: _Pass) -> dict[str, int]:
@@ -218,8 +218,9 @@ class Assembler:
         return values
 
     def _expand_alias(self, mnemonic: str, rest: str, walk: _Pass) -> bool:
+        plain = re.sub(r"\w+", lambda m: self.dialect.synonyms.get(m[0], m[0]), rest)
         for template, target in self._aliases.get(mnemonic, []):
-            texts = template.match(rest)
+            texts = template.match(rest) or template.match(plain)
             if texts is not None:
                 head, _, tail = target.partition(" ")
                 words = re.split(r"(\w+)", tail)

@@ -79,7 +79,8 @@ class Dialect:
     aliases: Sequence[tuple[str, str]] = ()  # ("mv rd, rs1", "addi rd, rs1, 0")
     shorthands: Sequence[tuple[str, str]] = ()  # aliases that are never printed
     macros: Mapping[str, Macro] = field(default_factory=dict)
-    trailing: Mapping[str, int] = field(default_factory=dict)  # left out at this value
+    trailing: Mapping[str, int] = field(default_factory=dict)  # left out at this value ...
+    exceptions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # ... but here
     suffixes: Sequence[tuple[str, Mapping[str, int]]] = ()  # (".aq", {"aq": 1, "rl": 0})
 
     @cached_property
@@ -89,6 +90,20 @@ class Dialect:
     @cached_property
     def _symbol_names(self) -> dict[str, dict[int, str]]:
         return {o: {v: n for n, v in names.items()} for o, names in self.symbols.items()}
+
+    @cached_property
+    def register_names(self) -> frozenset[str]:
+        return frozenset(name for names in self.registers.values() for name in names)
+
+    def unwritten(self, mnemonic: str) -> Mapping[str, int]:
+        """The values of trailing operands that an instruction's text leaves out."""
+        return self.exceptions.get(mnemonic, self.trailing)
+
+    def alias_template(self, syntax: str) -> Template:
+        """An alias's syntax: its words are operands, but for registers' names and numbers."""
+        words = re.findall(r"\w+", syntax.partition(" ")[2])
+        operands = [w for w in words if w not in self.register_names and not w.isdigit()]
+        return Template(syntax, operands)
 
     def template(self, syntax: str, encoding: Encoding) -> Template:
         return Template(syntax, encoding.operands, self.trailing)

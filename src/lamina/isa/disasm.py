@@ -69,7 +69,7 @@ class Disassembler:
             said[name] = values[name]
         for name in template.trailing:
             said[name] = values[name]
-            if values[name] != self.dialect.trailing[name]:
+            if values[name] != self.dialect.unwritten(template.mnemonic)[name]:
                 texts[name] = self.dialect.write(encoding.operands[name], values[name])
         text = template.fill(texts, suffix)
         if encoding.encode(said) != insn:
@@ -98,8 +98,8 @@ class Disassembler:
         texts = self.dialect.form_template(form).match(target.partition(" ")[2])
         if texts is None:
             raise ValueError(f"alias {syntax!r}: {target!r} is not {form.syntax!r}")
-        words = set(syntax.replace(",", " ").replace("(", " ").replace(")", " ").split()[1:])
-        names = {o: t for o, t in texts.items() if t in words}
+        template = self.dialect.alias_template(syntax)
+        names = {o: t for o, t in texts.items() if t in template.operands}
         operands = form.encoding.operands
         fixed = {o: t for o, t in texts.items() if o not in names}
         try:
@@ -108,7 +108,6 @@ class Disassembler:
             }
         except ValueError:
             return  # a CSR that this dialect does not name
-        template = Template(syntax, set(names.values()))
         self._aliases.setdefault(form.name, []).append(_Alias(template, names, values))
 
     def _alias(self, form: Form, insn: int, pc: int | None) -> str | None:
@@ -116,6 +115,8 @@ class Disassembler:
         for alias in self._aliases.get(form.name, ()):
             values = form.encoding.decode(insn)
             texts: dict[str, str] = {}
+            if any(o not in values for o in (*alias.names, *alias.values)):
+                continue  # another form of the same mnemonic
             if any(values[o] != v & U64 for o, v in alias.values.items()):
                 continue
             same = all(
@@ -124,7 +125,8 @@ class Disassembler:
                 for o, n in alias.names.items()
             )
             said = {o: values[o] for o in (*alias.names, *alias.values)}
-            if same and form.encoding.encode({**self.dialect.trailing, **said}) == insn:
+            said |= self.dialect.unwritten(form.name)
+            if same and form.encoding.encode(said) == insn:
                 return alias.template.fill(texts)
         return None
 

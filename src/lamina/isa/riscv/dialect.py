@@ -3,10 +3,11 @@
 Names and shorthands follow the RISC-V assembly programmer's manual and the psABI.
 """
 
-from collections.abc import Mapping
+from functools import cache
 
 from lamina.base.bits import U64, signed
 from lamina.isa.dialect import Dialect, Evaluate
+from lamina.isa.riscv.csr_access import csr_names
 from lamina.isa.riscv.ext_hints import HINTS
 
 X_NAMES = (
@@ -33,6 +34,8 @@ FENCE_SETS = {
 }
 ROUNDING_MODES = {"rne": 0, "rtz": 1, "rdn": 2, "rup": 3, "rmm": 4, "dyn": 7}
 DYNAMIC = 7
+# Conversions that are always exact are written without a mode for round-to-nearest, by tradition.
+EXACT = ("fcvt.d.w", "fcvt.d.wu", "fcvt.d.s", "fcvt.d.h", "fcvt.s.h")
 
 # The first alias that fits is the one that the disassembler prints.
 ALIASES = (
@@ -61,14 +64,11 @@ ALIASES = (
     ("jr rs1", "jalr zero, 0(rs1)"),
     ("jalr rs1", "jalr ra, 0(rs1)"),
     ("fence", "fence iorw, iorw"),
-    ("rdcycle rd", "csrrs rd, cycle, zero"),
-    ("rdtime rd", "csrrs rd, time, zero"),
-    ("rdinstret rd", "csrrs rd, instret, zero"),
-    ("csrr rd, csr", "csrrs rd, csr, zero"),
-    ("csrw csr, rs1", "csrrw zero, csr, rs1"),
+    ("rdcycle rd", "csrr rd, cycle"),
+    ("rdtime rd", "csrr rd, time"),
+    ("rdinstret rd", "csrr rd, instret"),
     ("csrs csr, rs1", "csrrs zero, csr, rs1"),
     ("csrc csr, rs1", "csrrc zero, csr, rs1"),
-    ("csrwi csr, uimm", "csrrwi zero, csr, uimm"),
     ("csrsi csr, uimm", "csrrsi zero, csr, uimm"),
     ("csrci csr, uimm", "csrrci zero, csr, uimm"),
     ("sfence.vma", "sfence.vma zero, zero"),
@@ -80,6 +80,9 @@ ALIASES = (
     ("fneg.d fd, fs1", "fsgnjn.d fd, fs1, fs1"),
 )
 SHORTHANDS = (
+    ("csrrs rd, csr, zero", "csrr rd, csr"),
+    ("csrrw zero, csr, rs1", "csrw csr, rs1"),
+    ("csrrwi zero, csr, uimm", "csrwi csr, uimm"),
     ("bgt rs2, rs1, offset", "blt rs1, rs2, offset"),
     ("ble rs2, rs1, offset", "bge rs1, rs2, offset"),
     ("bgtu rs2, rs1, offset", "bltu rs1, rs2, offset"),
@@ -130,19 +133,21 @@ def _la(arguments: list[str], evaluate: Evaluate, at: int) -> list[str]:
     return [f"auipc {rd}, {upper:#x}", f"addi {rd}, {rd}, {low}"]
 
 
-def dialect(csrs: Mapping[str, int]) -> Dialect:
-    """RISC-V's dialect with these CSR names."""
+@cache
+def dialect() -> Dialect:
+    """RISC-V's dialect, with the names of all CSRs."""
     return Dialect(
         registers={
             **dict.fromkeys(("rd", "rs1", "rs2", "rs3"), X_NAMES),
             **dict.fromkeys(("fd", "fs1", "fs2", "fs3"), F_NAMES),
         },
         synonyms=SYNONYMS,
-        symbols={"pred": FENCE_SETS, "succ": FENCE_SETS, "rm": ROUNDING_MODES, "csr": csrs},
+        symbols={"pred": FENCE_SETS, "succ": FENCE_SETS, "rm": ROUNDING_MODES, "csr": csr_names()},
         hints=HINTS,
         aliases=ALIASES,
         shorthands=SHORTHANDS,
         macros={"li": _li, "la": _la},
         trailing={"rm": DYNAMIC},
+        exceptions=dict.fromkeys(EXACT, {"rm": ROUNDING_MODES["rne"]}),
         suffixes=SUFFIXES,
     )
