@@ -156,6 +156,42 @@ def _host_call(op: Op) -> Step:
     return step
 
 
+def _get(op: Op) -> Step:
+    number, slot = op.results[0].number, op.attrs["slot"]
+
+    def step(frame: Frame) -> None:
+        frame.values[number] = frame.host.get(slot)
+
+    return step
+
+
+def _set(op: Op) -> Step:
+    arg, slot = op.args[0].number, op.attrs["slot"]
+
+    def step(frame: Frame) -> None:
+        frame.host.set(slot, frame.values[arg])
+
+    return step
+
+
+def _reg_get(op: Op) -> Step:
+    number, index, file = op.results[0].number, op.args[0].number, op.attrs["file"]
+
+    def step(frame: Frame) -> None:
+        frame.values[number] = frame.host.reg_get(file, frame.values[index])
+
+    return step
+
+
+def _reg_set(op: Op) -> Step:
+    index, arg, file = op.args[0].number, op.args[1].number, op.attrs["file"]
+
+    def step(frame: Frame) -> None:
+        frame.host.reg_set(file, frame.values[index], frame.values[arg])
+
+    return step
+
+
 def _const(op: Op) -> Step:
     number, value = op.results[0].number, op.attrs["value"]
 
@@ -225,7 +261,7 @@ def _if(op: Op) -> Step:
 def _switch(op: Op) -> Step:
     selector = op.args[0].number
     blocks = [_compile_block(b) for b in op.blocks]
-    cases = dict(zip(op.attrs["cases"], blocks, strict=False))
+    cases: dict[int, Step] = dict(zip(op.attrs["cases"], blocks, strict=False))
     default = blocks[-1]
 
     def step(frame: Frame) -> bool | None:
@@ -266,6 +302,10 @@ def _call(op: Op) -> Step:
 
 
 _MAKERS: dict[str, Callable[[Op], Step]] = {
+    "get": _get,
+    "set": _set,
+    "reg.get": _reg_get,
+    "reg.set": _reg_set,
     "const": _const,
     "zext": _zext,
     "sext": _sext,

@@ -5,7 +5,7 @@ shared routines; nothing outside `isa/NAME` knows more of an instruction set tha
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lamina.ir.graph import Routine
 from lamina.isa.insn import InsnTable
@@ -62,6 +62,7 @@ class Arch:
       translate(gva, access, size)  -> (gpa, page_size, cacheable); traps on a fault. The
                                     translation holds for the naturally aligned page of
                                     `page_size` bytes around gva (4096 or more) if cacheable.
+      bus_fault(gva, access)        trap because no RAM or device answers there
       context()                     -> (data, fetch): the TLB contexts in force, 0..CONTEXTS-1
     """
 
@@ -72,6 +73,9 @@ class Arch:
     reset: Callable[..., dict[str, int]]  # slot values at reset
     illegal_cause: int  # the exception cause of an undecodable instruction; tval is its bits
     contexts: int = 4
-    min_insn: int = 2
-    max_insn: int = 4
-    insn_length: Callable[[int], int] = field(default=lambda low16: 4 if low16 & 3 == 3 else 2)
+    long_mask: int = 3  # an instruction has 4 bytes if its low half & long_mask == long_match,
+    long_match: int = 3  # else 2
+
+    def insn_length(self, low_half: int) -> int:
+        """Bytes of the instruction whose first 16 bits these are."""
+        return 4 if low_half & self.long_mask == self.long_match else 2

@@ -1,0 +1,1 @@
+"""VirtIO 1.2 devices: split virtqueues, the MMIO transport, and the device types."""

@@ -1,0 +1,38 @@
+"""One wire from a device to whoever listens: an interrupt controller's source or a vCPU's pin.
+
+The sender calls `set`; the listener hears of edges only. All lines of a machine are driven under
+its address space's lock, so there is no lock in here.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class IrqLine:
+    """A level-sensitive interrupt line."""
+
+    __slots__ = ("_on_change", "level")
+
+    def __init__(self, on_change: Callable[[bool], None]) -> None:
+        self._on_change = on_change
+        self.level = False
+
+    @classmethod
+    def unconnected(cls) -> "IrqLine":
+        """A line that nobody listens to."""
+        return cls(lambda level: None)
+
+    def set(self, level: bool) -> None:
+        """Drive the line; the listener is called if that changes its level."""
+        if level != self.level:
+            self.level = level
+            self._on_change(level)
+
+
+class HartLines(Protocol):
+    """The interrupt pins of a machine's harts, as a board's interrupt controllers see them."""
+
+    def line(self, hart: int, bit: int) -> IrqLine:
+        """The line that drives bit `bit` of a hart's `mip`: 1 SSI, 3 MSI, 5 STI, 7 MTI, 9 SEI, 11
+        MEI.
+        """

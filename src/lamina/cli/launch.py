@@ -1,0 +1,164 @@
+"""From options to a machine: the one seam between the command line and `lamina.machine`.
+
+Called by `cmd_run.py` and `cmd_boot.py`; `session.py` runs the machine. Owns the machine while it
+lasts. Tests put a fake in the place of `open_machine`.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from lamina.base.errors import ConfigError, HostError, ImageError
+from lamina.base.units import parse_size
+from lamina.cli.progress import progress_on_stderr
+from lamina.cli.session import INPUT, OUTPUT, Machine, Session
+from lamina.host.gate import MARKER
+from lamina.host.terminal import END_OF_FILE, window_size
+
+BUILTIN_GUEST = "builtin/monitor.elf"
+VERBOSE_BOOT = "console=ttyS0 earlycon"
+QUIET_BOOT = "console=ttyS0 quiet loglevel=1 panic=-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command that starts a machine, as they were given."""
+
+    cpus: int = 1
+    memory: str = "512M"
+    engine: str = "threaded"
+    firmware: str = "none"
+    append: str = ""
+    deterministic: bool = False
+    mirror: str | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What `lamina boot` was told to put into the machine."""
+
+    kernel: str | None = None
+    initrd: Path | bytes | None = None
+    bios_image: Path | None = None
+    console: str = "uart"
+    max_instructions: int | None = None
+    trace: frozenset[str] = field(default_factory=frozenset)
+    log_commits: Path | None = None
+
+
+def open_machine(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
+    """A machine with these fields of its MachineConfig. The only use of `lamina.machine` here."""
+    from lamina import machine
+
+    config = machine.MachineConfig(**settings)  # type: ignore[attr-defined]
+    return cast(
+        AbstractContextManager[Machine],
+        machine.Machine(config),  # type: ignore[attr-defined]
+    )
+
+
+def run_image(image: str | None, command: Sequence[str], common: Common) -> int:
+    """`lamina run`: the exit status."""
+    match image:
+        case None if command:
+            raise ConfigError("the built-in guest runs no commands; name an image: debian")
+        case None:
+            return _run_builtin(common)
+        case "debian":
+            return _run_debian(command, common)
+        case _:
+            raise ConfigError(
+                f"image {image!r}: not known; there is debian, and the built-in guest without one"
+            )
+
+
+def boot_parts(parts: Parts, common: Common, dump_dtb: Path | None) -> int:
+    """`lamina boot`: the exit status."""
+    if dump_dtb is None and parts.kernel is None and parts.bios_image is None:
+        raise ConfigError("nothing to boot: give --kernel, or --bios-image")
+    with open_machine(_settings(parts, common)) as machine:
+        if dump_dtb is None:
+            return Session(machine, common.timeout, parts.max_instructions).run()
+        try:
+            dump_dtb.write_bytes(machine.device_tree())
+        except OSError as error:
+            raise HostError(f"{dump_dtb}: cannot be written: {error.strerror}") from error
+        return 0
+
+
+def _run_builtin(common: Common) -> int:
+    guest = resources.files("lamina.images").joinpath(BUILTIN_GUEST)
+    if not guest.is_file():
+        raise ImageError("the built-in guest is missing from this installation; install it again")
+    with (
+        resources.as_file(guest) as path,
+        open_machine(_settings(Parts(kernel=str(path)), common)) as machine,
+    ):
+        return Session(machine, common.timeout).run()
+
+
+def _run_debian(command: Sequence[str], common: Common) -> int:
+    from lamina.images import debian
+
+    image = debian.ensure(progress_on_stderr(), common.mirror)
+    typed = os.isatty(INPUT)
+    hold_input = bool(command) or not typed
+    extra = debian.command_initrd(
+        command,
+        {"TERM": os.environ.get("TERM", "dumb") if typed else "dumb"},
+        window=window_size(OUTPUT),
+        raw_input=not typed,
+        raw_output=not os.isatty(OUTPUT),
+        ready=MARKER if hold_input else b"",
+    )
+    boot = QUIET_BOOT if command else VERBOSE_BOOT
+    common = replace(common, append=f"{boot} {common.append}".rstrip())
+    parts = Parts(kernel=str(image.kernel), initrd=image.initrd.read_bytes() + extra)
+    with open_machine(_settings(parts, common)) as machine:
+        return Session(
+            machine,
+            common.timeout,
+            reboots=not command,
+            end_of_file=END_OF_FILE,
+            hold_input=hold_input,
+            hide_boot=bool(command),
+        ).run()
+
+
+def _settings(parts: Parts, common: Common) -> dict[str, Any]:
+    """The fields of a MachineConfig."""
+    return {
+        "cpus": common.cpus,
+        "memory": parse_size(common.memory, "--memory"),
+        "engine": common.engine,
+        "kernel": _file(parts.kernel, "--kernel", common.mirror),
+        "initrd": parts.initrd,
+        "append": common.append,
+        "firmware": (
+            "none"
+            if common.firmware == "none"
+            else _file(common.firmware, "--firmware", common.mirror)
+        ),
+        "bios_image": parts.bios_image,
+        "deterministic": common.deterministic,
+        "console": parts.console,
+        "trace": set(parts.trace),
+        "log_commits": parts.log_commits,
+    }
+
+
+def _file(name: str | None, option: str, mirror: str | None) -> Path | None:
+    """A file by its path, or a firmware of Debian's by its name (a file of that name wins)."""
+    if name is None or Path(name).exists():
+        return None if name is None else Path(name)
+    from lamina.images import firmware
+
+    if name in firmware.FIRMWARE:
+        return firmware.ensure(name, progress_on_stderr(), mirror)
+    known = ", ".join(firmware.FIRMWARE)
+    raise ImageError(f"{option} {name}: no such file; of firmware there is {known}")

@@ -1,0 +1,61 @@
+"""Options that several commands share, each written once. Called by the `cmd_*` files."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Engine(StrEnum):
+    """What executes the guest's instructions."""
+
+    THREADED = "threaded"
+    REFERENCE = "reference"
+
+
+Cpus = Annotated[int, typer.Option("--cpus", metavar="N", help="How many vCPUs, 1 to 16.")]
+Memory = Annotated[
+    str, typer.Option("--memory", metavar="SIZE", help="Guest RAM, 32M to 64G, as in 512M or 2G.")
+]
+EngineChoice = Annotated[
+    Engine, typer.Option("--engine", help="What executes the guest's instructions.")
+]
+FirmwareChoice = Annotated[
+    str,
+    typer.Option(
+        "--firmware",
+        metavar="F",
+        help="none: Lamina answers firmware calls itself; opensbi: Debian's OpenSBI; or a file.",
+    ),
+]
+Append = Annotated[
+    str, typer.Option("--append", metavar="TEXT", help="Added to the kernel's command line.")
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic", help="Guest time comes from retired instructions: runs are repeatable."
+    ),
+]
+Mirror = Annotated[
+    str | None,
+    typer.Option(
+        "--mirror",
+        metavar="URL",
+        envvar="LAMINA_DEBIAN_MIRROR",
+        help="Debian mirror to fetch from; else the one that this host's apt uses.",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="S", min=0.0, help="Stop after S seconds, with status 124."),
+]
+MaxInstructions = Annotated[
+    int | None,
+    typer.Option(
+        "--max-instructions",
+        metavar="N",
+        min=1,
+        help="Stop after N instructions of all vCPUs together, with status 125.",
+    ),
+]

@@ -1,0 +1,98 @@
+"""LLVM: text to machine code, kept on disk. The only part of Lamina that imports llvmlite."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import llvmlite
+from llvmlite import binding as llvm
+
+from lamina.base.version import __version__
+
+_MAGIC = b"lamina-object-1\n"
+
+
+def _target_machine(optimise: int) -> llvm.TargetMachine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=optimise,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: $XDG_CACHE_HOME/lamina/code, or ~/.cache/lamina/code."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "lamina" / "code"
+
+
+def source_key(folders: list[Path], *more: str) -> str:
+    """A key for code derived from Lamina's own sources: their contents, LLVM, the host's CPU."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(file.read_bytes())
+    host = (llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    for text in (__version__, *host, *more):
+        digest.update(text.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def compile_object(text: str, optimise: int = 2) -> bytes:
+    """Machine code (an object file) for a module's LLVM assembly."""
+    machine = _target_machine(optimise)
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=optimise)
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    return bytes(machine.emit_object(module))
+
+
+def cached_object(key: str, make: Callable[[], bytes]) -> tuple[bytes, bool]:
+    """The object file for a key and whether it came from the disk. A file that is damaged is
+    made anew; a disk that cannot be written costs only the next start its speed."""
+    path = cache_folder() / f"{key[:32]}.o"
+    try:
+        blob = path.read_bytes()
+        code = blob[len(_MAGIC) + 32 :]
+        if blob.startswith(_MAGIC) and hashlib.sha256(code).digest() == blob[len(_MAGIC) :][:32]:
+            return code, True
+    except OSError:
+        pass
+    code = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(_MAGIC + hashlib.sha256(code).digest() + code)
+        os.replace(name, path)
+    except OSError:
+        pass
+    return code, False
+
+
+class LoadedCode:
+    """Machine code in this process; `address(name)` of its external functions."""
+
+    def __init__(self, code: bytes) -> None:
+        machine = _target_machine(1)
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        address = int(self._engine.get_function_address(name))
+        if address == 0:
+            raise KeyError(f"the compiled runtime has no {name}")
+        return address

@@ -1,0 +1,199 @@
+"""The threaded engine: guest code runs as compiled handlers that tail-call each other.
+
+One `ThreadedEngine` drives one vCPU; code pages are private to it, so that nothing is locked. The
+compiled runtime is made once for an architecture (and kept on disk); it holds no machine's state.
+`run` is called by the vCPU's host thread, everything else only while it does not run.
+"""
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import lamina
+from lamina.base.bits import PAGE_SIZE
+from lamina.base.exits import Exit
+from lamina.bus.space import AddressSpace
+from lamina.engine.llvm.compiler import LoadedCode, cached_object, compile_object, source_key
+from lamina.engine.threaded.functions import EVENTS
+from lamina.engine.threaded.layout import (
+    ARENA_FULL,
+    CODE_PAGE,
+    MAX_REGIONS,
+    PAGE_RECORDS,
+    REGION,
+    ThreadedLayout,
+)
+from lamina.engine.threaded.module import runtime_text
+from lamina.engine.vcpu import ALWAYS_PENDING, VCpu
+from lamina.isa.arch import Arch
+
+ARENA_BYTES = 1 << 30  # address space for code pages; memory is only used as pages are filled
+# Linux's MAP_NORESERVE (Python names it from 3.13 on): address space without a promise of memory.
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
+EXACT_MARGIN = PAGE_RECORDS + 64  # a straight run may overshoot a budget by less than this
+
+_READ = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p
+)
+_WRITE = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
+)
+_NOTIFY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+
+
+class Runtime:
+    """The compiled runtime of an architecture: its entry points as ctypes functions."""
+
+    def __init__(self, arch: Arch) -> None:
+        package = Path(lamina.__file__).parent
+        parts = [package / name for name in ("base", "ir", "isa", "engine")]
+        key = source_key(parts, "threaded", arch.name)
+        code, self.from_cache = cached_object(key, lambda: compile_object(runtime_text(arch)))
+        self._code = LoadedCode(code)
+        signed, state = ctypes.c_int64, ctypes.c_void_p
+        self.run_fast = ctypes.CFUNCTYPE(signed, state, signed)(self._code.address("run_fast"))
+        self.run_steps = ctypes.CFUNCTYPE(signed, state, signed)(self._code.address("run_steps"))
+        change = ctypes.CFUNCTYPE(None, state)
+        self.tlb_flush = change(self._code.address("tlb_flush"))
+        self.tlb_context = change(self._code.address("tlb_context"))
+
+
+@cache
+def runtime(arch: Arch) -> Runtime:
+    """The runtime of an architecture, compiled or loaded at the first call."""
+    return Runtime(arch)
+
+
+class ThreadedEngine:
+    """Runs one vCPU in the RAM and devices of `space`."""
+
+    name = "threaded"
+
+    def __init__(
+        self,
+        arch: Arch,
+        index: int,
+        space: AddressSpace,
+        on_notify: Callable[[str, int], None] = lambda event, value: None,
+    ) -> None:
+        self.arch = arch
+        self.layout = ThreadedLayout(arch)
+        self.vcpu = VCpu(arch, index, self.layout.extra_bytes)
+        self._space = space
+        self._on_notify = on_notify
+        self._runtime = runtime(arch)
+        self._arena = mmap.mmap(-1, ARENA_BYTES, flags=PRIVATE)
+        self._arena_anchor = (ctypes.c_char * ARENA_BYTES).from_buffer(self._arena)
+        self._code_maps: list[mmap.mmap] = []
+        self._anchors: list[ctypes.Array[ctypes.c_char]] = []
+        self._callbacks = (_READ(self._read), _WRITE(self._write), _NOTIFY(self._notify))
+        self._set_up()
+
+    # -- set-up --------------------------------------------------------------------------------
+    def _word(self, name: str, value: int) -> None:
+        self.vcpu.words[self.layout.at[name] // 8] = value
+
+    def _set_up(self) -> None:
+        for name, callback in zip(("mmio_read", "mmio_write", "notify"), self._callbacks, strict=True):
+            self._word(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
+        libc = ctypes.CDLL(None)
+        self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
+        self.set_time(offset=0, divisor=100, deterministic=False)
+        self._map_regions()
+        self._empty_arena()
+
+    def _map_regions(self) -> None:
+        regions = self._space.ram_regions
+        if len(regions) > MAX_REGIONS:
+            raise ValueError(f"{len(regions)} memory regions; the engine takes {MAX_REGIONS}")
+        # The largest first: nearly all look-ups end there.
+        for i, region in enumerate(sorted(regions, key=lambda r: -r.size)):
+            cells = mmap.mmap(-1, max(region.size // PAGE_SIZE * 8, PAGE_SIZE), flags=PRIVATE)
+            anchor = (ctypes.c_char * len(cells)).from_buffer(cells)
+            self._code_maps.append(cells)
+            self._anchors.append(anchor)
+            values = (
+                region.base,
+                region.size,
+                region.host_address,
+                ctypes.addressof(anchor),
+                0 if region.readonly else 1,
+            )
+            at = (self.layout.regions + i * REGION) // 8
+            for k, value in enumerate(values):
+                self.vcpu.words[at + k] = value
+        self._word("region_count", len(regions))
+
+    def _empty_arena(self) -> None:
+        """Forget every code page and give its memory back."""
+        self._arena.madvise(mmap.MADV_DONTNEED)
+        for cells in self._code_maps:
+            cells.madvise(mmap.MADV_DONTNEED)
+        start = ctypes.addressof(self._arena_anchor)
+        self._word("arena_next", start)
+        self._word("arena_end", start + ARENA_BYTES - CODE_PAGE)
+        self._runtime.tlb_flush(self.vcpu.address)
+
+    def set_time(self, offset: int, divisor: int, deterministic: bool) -> None:
+        """Timebase ticks = base / divisor + offset; base is CLOCK_MONOTONIC in nanoseconds, or
+        in deterministic mode the retired instructions."""
+        self._word("time_offset", offset & ((1 << 64) - 1))
+        self._word("time_divisor", divisor)
+        self._word("time_deterministic", int(deterministic))
+
+    def watch_traps(self, on: bool) -> None:
+        """Whether each trap taken ends a run with Exit.TRAP."""
+        self._word("watch_traps", int(on))
+
+    # -- callbacks from compiled code; no exception may leave them --------------------------------
+    def _read(self, opaque: int, gpa: int, size: int, out: int) -> int:
+        value = self._space.mmio_read(gpa, size)
+        if value is None:
+            return 0
+        ctypes.c_uint64.from_address(out).value = value
+        return 1
+
+    def _write(self, opaque: int, gpa: int, size: int, value: int) -> int:
+        return int(self._space.mmio_write(gpa, size, value))
+
+    def _notify(self, opaque: int, event: int, value: int) -> int:
+        self._on_notify(EVENTS[event], value)
+        return 0
+
+    # -- running -------------------------------------------------------------------------------
+    def state_changed(self) -> None:
+        """Registers or memory were changed from outside: nothing derived from them is kept."""
+        self._runtime.tlb_flush(self.vcpu.address)
+        self._runtime.tlb_context(self.vcpu.address)
+        self.vcpu.words[self.arch.layout.index["pending"]] = ALWAYS_PENDING
+
+    def run(self, budget: int) -> Exit:
+        """Run until exactly `budget` instructions have retired, or something else ends it."""
+        pending = self.arch.layout.index["pending"]
+        end = self.vcpu.icount + budget
+        while True:
+            self.vcpu.words[pending] = ALWAYS_PENDING
+            left = end - self.vcpu.icount
+            if left > EXACT_MARGIN:
+                code = self._runtime.run_fast(self.vcpu.address, left - EXACT_MARGIN)
+            else:
+                code = self._runtime.run_steps(self.vcpu.address, left)
+            if code == ARENA_FULL:
+                self._empty_arena()
+            elif code != Exit.LIMIT or self.vcpu.icount == end:
+                return Exit(code)
+
+    def step(self) -> Exit:
+        """Run one instruction, or take one trap."""
+        self.vcpu.words[self.arch.layout.index["pending"]] = ALWAYS_PENDING
+        return Exit(self._runtime.run_steps(self.vcpu.address, 1))
+
+    def close(self) -> None:
+        """Release host memory; the engine must not run any more."""
+        self.vcpu.close()
+        del self._arena_anchor
+        self._anchors.clear()
+        for cells in (*self._code_maps, self._arena):
+            cells.close()

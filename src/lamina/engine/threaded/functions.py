@@ -1,0 +1,418 @@
+"""LLVM text of shared routines and of instruction handlers.
+
+A shared routine becomes `{i1 left, results...} @r.NAME(ptr state, ...)`; left means that the
+instruction was abandoned and the state is exact. An instruction becomes handlers
+`i64 @h.NAME(ptr state, ptr record, i64 budget)` that tail-call each other; the budget counts down
+retired instructions and traps.
+"""
+
+from lamina.engine.llvm.lower import FunctionWriter, result_type, symbol
+from lamina.engine.threaded.layout import RECORD, TLB_ENTRIES, ThreadedLayout
+from lamina.ir.graph import LEAVING, Op, Routine, Value
+from lamina.isa.arch import READ, WRITE, Arch
+
+_REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
+_STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
+_STATEFUL |= _REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
+SIZES = (1, 2, 4, 8, 16)
+
+
+def mentions(routine: Routine, names: set[str] | frozenset[str]) -> bool:
+    """True if the routine or one that it calls has an operation of these names."""
+    return any(
+        op.name in names or (op.name == "call" and mentions(op.attrs["routine"], names))
+        for op in routine.body.walk()
+    )
+
+
+class MemoryWriter(FunctionWriter):
+    """What routines and handlers do alike: memory, the TLB, time. They differ in `leave_if`."""
+
+    def __init__(self, routine: Routine, arch: Arch, layout: ThreadedLayout) -> None:
+        super().__init__(routine, arch.layout)
+        self.arch = arch
+        self.engine = layout
+
+    def engine_word(self, name: str) -> str:
+        return self.temp(f"getelementptr inbounds i8, ptr %s, i64 {self.engine.at[name]}")
+
+    def leave_if(self, condition: str) -> None:
+        """Continue only if the condition is false; else the instruction is abandoned."""
+        go, out = self.label("go"), self.label("left")
+        self.branch(condition, out, go, (0, 1))
+        self.open(out)
+        self.leave()
+        self.open(go)
+
+    def leave(self) -> None:
+        raise NotImplementedError
+
+    def before_call(self) -> None:
+        """Make the state exact before code that may trap or look at the instruction count."""
+
+    def tlb_entry(self, gva: str) -> str:
+        table = self.temp(f"load ptr, ptr {self.engine_word('tlb_data')}")
+        page = self.temp(f"lshr i64 {gva}, 12")
+        index = self.temp(f"and i64 {page}, {TLB_ENTRIES - 1}")
+        return self.temp(f"getelementptr inbounds [4 x i64], ptr {table}, i64 {index}")
+
+    def tlb_hit(self, gva: str, size: int, write: bool) -> tuple[str, str]:
+        """(hit, host pointer that is valid if hit)."""
+        entry = self.tlb_entry(gva)
+        field = self.temp(f"getelementptr inbounds i64, ptr {entry}, i64 1") if write else entry
+        tag = self.temp(f"load i64, ptr {field}")
+        last = self.temp(f"add i64 {gva}, {size - 1}")
+        page = self.temp(f"and i64 {last}, -4096")
+        hit = self.temp(f"icmp eq i64 {page}, {tag}")
+        addend_at = self.temp(f"getelementptr inbounds i64, ptr {entry}, i64 2")
+        addend = self.temp(f"load i64, ptr {addend_at}")
+        host = self.temp(f"add i64 {gva}, {addend}")
+        return hit, self.temp(f"inttoptr i64 {host} to ptr")
+
+    def op_load(self, op: Op) -> None:
+        size, gva = op.attrs["size"], self.use(op.args[0])
+        hit, pointer = self.tlb_hit(gva, size, write=False)
+        fast, slow, end = self.label("hit"), self.label("miss"), self.label("loaded")
+        self.branch(hit, fast, slow, (1, 0))
+        self.open(fast)
+        quick = self.temp(f"load i{8 * size}, ptr {pointer}, align 1")
+        self.close(f"br label %{end}")
+        self.open(slow)
+        self.before_call()
+        answer = self.temp(f"call {{ i1, i64 }} @slow_load(ptr %s, i64 {gva}, i64 {size})")
+        self.leave_if(self.temp(f"extractvalue {{ i1, i64 }} {answer}, 0"))
+        careful = self.temp(f"extractvalue {{ i1, i64 }} {answer}, 1")
+        if size < 8:
+            careful = self.temp(f"trunc i64 {careful} to i{8 * size}")
+        label = self.current
+        self.close(f"br label %{end}")
+        self.open(end)
+        phi = f"phi i{8 * size} [ {quick}, %{fast} ], [ {careful}, %{label} ]"
+        self.bind(op.results[0], self.temp(phi))
+
+    def op_store(self, op: Op) -> None:
+        size = op.attrs["size"]
+        gva, value = self.use(op.args[0]), self.use(op.args[1])
+        hit, pointer = self.tlb_hit(gva, size, write=True)
+        fast, slow, end = self.label("hit"), self.label("miss"), self.label("stored")
+        self.branch(hit, fast, slow, (1, 0))
+        self.open(fast)
+        self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1")
+        self.close(f"br label %{end}")
+        self.open(slow)
+        self.before_call()
+        wide = value if size == 8 else self.temp(f"zext i{8 * size} {value} to i64")
+        left = self.temp(f"call i1 @slow_store(ptr %s, i64 {gva}, i64 {size}, i64 {wide})")
+        self.leave_if(left)
+        self.close(f"br label %{end}")
+        self.open(end)
+
+    def _atomic_pointer(self, op: Op) -> str:
+        """A host pointer that may be written, or the instruction is abandoned."""
+        size, gva = op.attrs["size"], self.use(op.args[0])
+        self.before_call()
+        answer = self.temp(f"call {{ i1, ptr }} @host_pointer(ptr %s, i64 {gva}, i64 {size})")
+        self.leave_if(self.temp(f"extractvalue {{ i1, ptr }} {answer}, 0"))
+        return self.temp(f"extractvalue {{ i1, ptr }} {answer}, 1")
+
+    def op_rmw(self, op: Op) -> None:
+        kind = {"swap": "xchg", "minu": "umin", "maxu": "umax"}.get(op.attrs["kind"], op.attrs["kind"])
+        kind = kind or op.attrs["kind"]
+        pointer, w = self._atomic_pointer(op), op.args[1].width
+        value = self.use(op.args[1])
+        text = f"atomicrmw {kind} ptr {pointer}, i{w} {value} seq_cst, align {w // 8}"
+        self.bind(op.results[0], self.temp(text))
+
+    def op_cas(self, op: Op) -> None:
+        pointer = self._atomic_pointer(op)
+        self.bind(op.results[0], self._cmpxchg(pointer, op.args[1], op.args[2]))
+
+    def _cmpxchg(self, pointer: str, expected: Value, new: Value) -> str:
+        w = new.width
+        pair = self.temp(
+            f"cmpxchg ptr {pointer}, i{w} {self.use(expected)}, i{w} {self.use(new)} "
+            f"seq_cst seq_cst, align {w // 8}"
+        )
+        return self.temp(f"extractvalue {{ i{w}, i1 }} {pair}, 0")
+
+    def op_touch(self, op: Op) -> None:
+        access = {"read": READ, "write": WRITE}[op.attrs["access"]]
+        self.before_call()
+        gva = self.use(op.args[0])
+        self.leave_if(self.temp(f"call i1 @touch(ptr %s, i64 {gva}, i64 {access})"))
+
+    def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
+        size = op.attrs["size"]
+        call = f"call ptr @phys_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
+        pointer = self.temp(call)
+        ok = self.temp(f"icmp ne ptr {pointer}, null")
+        # Where there is no RAM the access goes to a dead word, so that no branch is needed.
+        safe = self.temp(f"select i1 {ok}, ptr {pointer}, ptr {self.engine_word('mmio_value')}")
+        return ok, safe, str(size)
+
+    def op_phys_load(self, op: Op) -> None:
+        ok, pointer, size = self._phys(op, 0)
+        width = op.results[0].width
+        text = f"load atomic i{width}, ptr {pointer} monotonic, align {size}"
+        self.bind(op.results[0], self.temp(text))
+        self.bind(op.results[1], ok)
+
+    def op_phys_cas(self, op: Op) -> None:
+        ok, pointer, _ = self._phys(op, 1)
+        self.bind(op.results[0], self._cmpxchg(pointer, op.args[1], op.args[2]))
+        self.bind(op.results[1], ok)
+
+    def op_call(self, op: Op) -> None:
+        routine: Routine = op.attrs["routine"]
+        if mentions(routine, _STATEFUL):
+            self.before_call()
+        kind = result_type(routine)
+        args = "".join(f", i{a.width} {self.use(a)}" for a in op.args)
+        answer = self.temp(f"call {kind} {symbol(routine)}(ptr %s{args})")
+        if mentions(routine, LEAVING):
+            self.leave_if(self.temp(f"extractvalue {kind} {answer}, 0"))
+        for i, result in enumerate(op.results):
+            self.bind(result, self.temp(f"extractvalue {kind} {answer}, {i + 1}"))
+
+    def op_trap(self, op: Op) -> None:
+        self.before_call()
+        routine = self.arch.routines["trap"]
+        cause, tval = (self.use(a) for a in op.args)
+        self.out(f"call {result_type(routine)} {symbol(routine)}(ptr %s, i64 {cause}, i64 {tval})")
+        self.leave()
+
+    def op_leave(self, op: Op) -> None:
+        self.leave()
+
+    def op_time(self, op: Op) -> None:
+        self.before_call()
+        self.bind(op.results[0], self.temp("call i64 @time(ptr %s)"))
+
+    def op_tlb_flush(self, op: Op) -> None:
+        self.out("call void @tlb_flush(ptr %s)")
+
+    def op_tlb_flush_page(self, op: Op) -> None:
+        self.out(f"call void @tlb_flush_page(ptr %s, i64 {self.use(op.args[0])})")
+
+    def op_tlb_context(self, op: Op) -> None:
+        self.out("call void @tlb_context(ptr %s)")
+
+    def op_icache_flush(self, op: Op) -> None:
+        self.out("call void @icache_flush(ptr %s)")
+
+    def op_notify(self, op: Op) -> None:
+        self.before_call()
+        event = EVENTS.index(op.attrs["event"])
+        self.out(f"call void @notify(ptr %s, i64 {event}, i64 {self.use(op.args[0])})")
+
+
+EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells the machine
+
+
+class RoutineWriter(MemoryWriter):
+    """A shared routine as a function that returns whether the instruction was left."""
+
+    def leave(self) -> None:
+        kind = result_type(self.routine)
+        self.close(f"ret {kind} {self._pack('true', None)}")
+
+    def _pack(self, left: str, results: tuple[Value, ...] | None) -> str:
+        kind = result_type(self.routine)
+        if results is None or not results:
+            zero = "zeroinitializer"
+            return self.temp(f"insertvalue {kind} {zero}, i1 {left}, 0")
+        value = self.temp(f"insertvalue {kind} zeroinitializer, i1 {left}, 0")
+        for i, r in enumerate(results):
+            text = f"insertvalue {kind} {value}, i{r.width} {self.use(r)}, {i + 1}"
+            value = self.temp(text)
+        return value
+
+    def op_pc(self, op: Op) -> None:
+        self.bind(op.results[0], self.temp(f"load i64, ptr {self.slot_pointer('pc')}"))
+
+    def op_icount(self, op: Op) -> None:
+        self.bind(op.results[0], self.temp(f"load i64, ptr {self.slot_pointer('icount')}"))
+
+    def op_operand(self, op: Op) -> None:
+        if op.attrs["operand"] != "insn":
+            raise ValueError(f"{self.routine.name}: a routine has no operand {op.attrs}")
+        self.bind(op.results[0], self.temp(f"load i64, ptr {self.engine_word('insn')}"))
+
+    def op_exit(self, op: Op) -> None:
+        self.out(f"store i64 {int(op.attrs['reason'])}, ptr {self.engine_word('exit_code')}")
+        self.op_pending(op)
+        self.leave()
+
+    def text(self) -> str:
+        for p in self.routine.params:
+            self.bind(p, f"%p{p.number}")
+        self.body()
+        if not self.closed:
+            kind = result_type(self.routine)
+            self.close(f"ret {kind} {self._pack('false', self.routine.results)}")
+        params = "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
+        head = f"define internal {result_type(self.routine)} {symbol(self.routine)}(ptr %s{params})"
+        return "\n".join([head + " {", "entry:", *self.lines, "}"])
+
+
+class HandlerWriter(MemoryWriter):
+    """One instruction of `length` bytes as a handler. `local`: a static jump stays in the page.
+
+    `places` maps operands to their place in a record: "a".."d" or "imm".
+    """
+
+    def __init__(
+        self,
+        name: str,
+        routine: Routine,
+        arch: Arch,
+        layout: ThreadedLayout,
+        places: dict[str, str],
+        length: int,
+        local: bool,
+    ) -> None:
+        super().__init__(routine, arch, layout)
+        self.name = name
+        self.places = places
+        self.length = length
+        self.local = local
+        self._zero_free = remapped_operands(routine, arch)
+        self._redispatch = mentions(routine, _REDISPATCH)
+
+    # -- operands and the program counter ------------------------------------------------------
+    def _field(self, offset: int, width: int, extend: str) -> str:
+        at = self.temp(f"getelementptr inbounds i8, ptr %r, i64 {offset}")
+        raw = self.temp(f"load i{width}, ptr {at}")
+        return self.temp(f"{extend} i{width} {raw} to i64")
+
+    def _operand(self, name: str) -> str:
+        if name == "insn":
+            return self._field(12, 32, "zext")
+        place = self.places[name]
+        if place == "imm":
+            return self._field(8, 32, "sext")
+        return self._field(4 + "abcd".index(place), 8, "zext")
+
+    def op_operand(self, op: Op) -> None:
+        self.bind(op.results[0], self._operand(op.attrs["operand"]))
+
+    def discards_by_itself(self, index: Value) -> bool:
+        if index.op.name == "operand" and index.op.attrs["operand"] in self._zero_free:
+            return True  # the decoder replaced register 0 by the discard register
+        return super().discards_by_itself(index)
+
+    def _pc(self) -> str:
+        bias = self.temp(f"load i64, ptr {self.engine_word('pc_bias')}")
+        record = self.temp("ptrtoint ptr %r to i64")
+        return self.temp(f"add i64 {bias}, {self.temp(f'lshr i64 {record}, 3')}")
+
+    def op_pc(self, op: Op) -> None:
+        self.bind(op.results[0], self._pc())
+
+    def op_insn_length(self, op: Op) -> None:
+        self.bind(op.results[0], str(self.length))
+
+    def op_icount(self, op: Op) -> None:
+        self.bind(op.results[0], self._icount())
+
+    def _icount(self) -> str:
+        end = self.temp(f"load i64, ptr {self.slot_pointer('icount_end')}")
+        return self.temp(f"sub i64 {end}, %b")
+
+    def before_call(self) -> None:
+        self.out(f"store i64 {self._pc()}, ptr {self.slot_pointer('pc')}")
+        self.out(f"store i64 {self._icount()}, ptr {self.slot_pointer('icount')}")
+        self.out(f"store i64 {self._operand('insn')}, ptr {self.engine_word('insn')}")
+
+    # -- leaving -------------------------------------------------------------------------------
+    def _tail(self, callee: str, second: str, budget: str) -> None:
+        call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget})"
+        result = self.temp(call)
+        self.close(f"ret i64 {result}")
+
+    def leave(self) -> None:
+        self._tail("@left", "ptr null", "%b")
+
+    def _spent(self) -> str:
+        return self.temp("sub i64 %b, 1")
+
+    def _next_pc(self) -> str:
+        return self.temp(f"add i64 {self._pc()}, {self.length}")
+
+    def _dispatch(self, pc: str) -> None:
+        pointer = self.temp(f"inttoptr i64 {pc} to ptr")
+        self._tail("@dispatch", f"ptr {pointer}", self._spent())
+
+    def _record(self, record: str, budget: str) -> None:
+        """Go on with the record's handler."""
+        offset = self.temp(f"load i32, ptr {record}")
+        wide = self.temp(f"sext i32 {offset} to i64")
+        target = self.temp(f"getelementptr i8, ptr @h.decode, i64 {wide}")
+        self._tail(target, f"ptr {record}", budget)
+
+    def op_exit(self, op: Op) -> None:
+        self.out(f"store i64 {int(op.attrs['reason'])}, ptr {self.engine_word('exit_code')}")
+        self.op_pending(op)
+        self._dispatch(self._next_pc())
+
+    def op_jump(self, op: Op) -> None:
+        offset = static_jump(op)
+        if offset is None or not self.local:
+            self._dispatch(self.use(op.args[0]))
+            return
+        budget = self._spent()
+        pending = self.temp(f"load atomic i64, ptr {self.slot_pointer('pending')} monotonic, align 8")
+        quiet = self.temp(f"icmp sgt i64 {budget}, {pending}")
+        go, out = self.label("go"), self.label("out")
+        self.branch(quiet, go, out, (1, 0))
+        self.open(out)
+        self._dispatch(self.temp(f"add i64 {self._pc()}, {self._operand(offset)}"))
+        self.open(go)
+        distance = self.temp(f"mul i64 {self._operand(offset)}, {RECORD // 2}")
+        self._record(self.temp(f"getelementptr i8, ptr %r, i64 {distance}"), budget)
+
+    def text(self) -> str:
+        self.body()
+        if not self.closed:
+            if self._redispatch:
+                self._dispatch(self._next_pc())
+            else:
+                step = self.length // 2 * RECORD
+                following = self.temp(f"getelementptr inbounds i8, ptr %r, i64 {step}")
+                self._record(following, self._spent())
+        head = f'define internal tailcc i64 @"h.{self.name}"(ptr %s, ptr %r, i64 %b)'
+        return "\n".join([head + " {", "entry:", *self.lines, "}"])
+
+
+def static_jump(op: Op) -> str | None:
+    """The operand `offset` of a jump to pc + offset; None for any other target."""
+    target = op.args[0].op
+    if target.name != "add":
+        return None
+    a, b = (v.op for v in target.args)
+    if a.name == "pc" and b.name == "operand":
+        return str(b.attrs["operand"])
+    return None
+
+
+def has_static_jump(routine: Routine) -> str | None:
+    """The offset operand if the routine has a static jump."""
+    for op in routine.body.walk():
+        if op.name == "jump" and static_jump(op) is not None:
+            return static_jump(op)
+    return None
+
+
+def remapped_operands(routine: Routine, arch: Arch) -> set[str]:
+    """Operands that only name destinations in a file with a hardwired zero: for these the decoder
+    puts the discard register in place of register 0."""
+    written: set[str] = set()
+    read: set[str] = set()
+    for op in routine.body.walk():
+        for position, arg in enumerate(op.args):
+            if arg.op.name != "operand":
+                continue
+            is_target = op.name == "reg.set" and position == 0
+            zero = is_target and arch.layout.files[op.attrs["file"]].zero
+            (written if zero else read).add(arg.op.attrs["operand"])
+    return written - read

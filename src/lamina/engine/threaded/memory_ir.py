@@ -1,0 +1,502 @@
+"""The slow paths of guest memory, as LLVM assembly: TLB misses, MMIO, page-crossing accesses,
+TLB flushes, time. See `runtime_ir` for the notation.
+"""
+
+from lamina.engine.threaded.layout import ThreadedLayout
+from lamina.engine.threaded.runtime_ir import names
+from lamina.isa.arch import Arch
+
+_RAM = """
+; The region that holds [gpa, gpa+size), or null.
+define internal ptr @find_region(ptr %s, i64 %gpa, i64 %size) noinline {{
+entry:
+  %n = call i64 @word(ptr %s, i64 {at[region_count]})
+  %first = getelementptr inbounds i8, ptr %s, i64 {regions}
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %end = icmp uge i64 %i, %n
+  br i1 %end, label %none, label %look
+look:
+  %at = mul i64 %i, {REGION}
+  %r = getelementptr inbounds i8, ptr %first, i64 %at
+  %base = load i64, ptr %r
+  %size.p = getelementptr inbounds i8, ptr %r, i64 8
+  %rsize = load i64, ptr %size.p
+  %rel = sub i64 %gpa, %base
+  %in = icmp ult i64 %rel, %rsize
+  %rest = sub i64 %rsize, %rel
+  %fits = icmp ule i64 %size, %rest
+  %ok = and i1 %in, %fits
+  br i1 %ok, label %found, label %next
+found:
+  ret ptr %r
+next:
+  %i1 = add i64 %i, 1
+  br label %loop
+none:
+  ret ptr null
+}}
+
+; A host pointer to guest-physical RAM, or null.
+define internal ptr @phys_pointer(ptr %s, i64 %gpa, i64 %size, i64 %write) noinline {{
+  %r = call ptr @find_region(ptr %s, i64 %gpa, i64 %size)
+  %nowhere = icmp eq ptr %r, null
+  br i1 %nowhere, label %none, label %ram
+none:
+  ret ptr null
+ram:
+  %writable.p = getelementptr inbounds i8, ptr %r, i64 32
+  %writable = load i64, ptr %writable.p
+  %denied = icmp ult i64 %writable, %write
+  br i1 %denied, label %none, label %good
+good:
+  %base = load i64, ptr %r
+  %host.p = getelementptr inbounds i8, ptr %r, i64 16
+  %host = load ptr, ptr %host.p
+  %rel = sub i64 %gpa, %base
+  %p = getelementptr inbounds i8, ptr %host, i64 %rel
+  ret ptr %p
+}}
+
+; Translate for a data access inside one page and enter it into the TLB if that is allowed.
+; {{left, host pointer or null for MMIO, gpa}}
+define internal {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 %access, i64 %size) noinline {{
+  %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 %access, i64 %size)
+  %left = extractvalue {translate} %t, 0
+  br i1 %left, label %gone, label %mapped
+gone:
+  ret {{ i1, ptr, i64 }} {{ i1 true, ptr null, i64 0 }}
+mapped:
+  %gpa = extractvalue {translate} %t, 1
+  %psize = extractvalue {translate} %t, 2
+  %cache = extractvalue {translate} %t, 3
+  %out0 = insertvalue {{ i1, ptr, i64 }} {{ i1 false, ptr null, i64 0 }}, i64 %gpa, 2
+  %p = call ptr @phys_pointer(ptr %s, i64 %gpa, i64 %size, i64 %access)
+  %mmio = icmp eq ptr %p, null
+  br i1 %mmio, label %done, label %ram
+ram:
+  %cacheable = icmp ne {cache_type} %cache, 0
+  br i1 %cacheable, label %fill, label %done
+fill:
+  %page = and i64 %gpa, -4096
+  %whole = call ptr @phys_pointer(ptr %s, i64 %page, i64 4096, i64 %access)
+  %part = icmp eq ptr %whole, null
+  br i1 %part, label %done, label %enter
+enter:
+  call void @note_size(ptr %s, i64 %a, i64 %psize)
+  %table.i = call i64 @word(ptr %s, i64 {at[tlb_data]})
+  %table = inttoptr i64 %table.i to ptr
+  %number = lshr i64 %a, 12
+  %index = and i64 %number, {tlb_mask}
+  %entry = getelementptr inbounds [4 x i64], ptr %table, i64 %index
+  %base = and i64 %a, -4096
+  %addend.p = getelementptr inbounds i64, ptr %entry, i64 2
+  %p.i = ptrtoint ptr %p to i64
+  %addend = sub i64 %p.i, %a
+  %old = load i64, ptr %addend.p
+  store i64 %addend, ptr %addend.p
+  ; The other tag stays only if it is of the same page by the same translation.
+  %mine = getelementptr inbounds i64, ptr %entry, i64 %access
+  %other.at = xor i64 %access, 1
+  %other = getelementptr inbounds i64, ptr %entry, i64 %other.at
+  %other.tag = load i64, ptr %other
+  %same.page = icmp eq i64 %other.tag, %base
+  %same.host = icmp eq i64 %old, %addend
+  %same = and i1 %same.page, %same.host
+  %keep = select i1 %same, i64 %base, i64 -1
+  store i64 %keep, ptr %other
+  store i64 %base, ptr %mine
+  br label %done
+done:
+  %out = insertvalue {{ i1, ptr, i64 }} %out0, ptr %p, 1
+  ret {{ i1, ptr, i64 }} %out
+}}
+
+; Remember which addresses large pages map, so that flushing one page of them flushes all.
+define internal void @note_size(ptr %s, i64 %a, i64 %psize) alwaysinline {{
+  %large = icmp ugt i64 %psize, 4096
+  br i1 %large, label %note, label %done
+note:
+  %low.mask = sub i64 0, %psize
+  %low = and i64 %a, %low.mask
+  %rest = sub i64 %psize, 1
+  %high = or i64 %a, %rest
+  %low0 = call i64 @word(ptr %s, i64 {at[large_low]})
+  %high0 = call i64 @word(ptr %s, i64 {at[large_high]})
+  %lower = icmp ult i64 %low, %low0
+  %low1 = select i1 %lower, i64 %low, i64 %low0
+  %higher = icmp ugt i64 %high, %high0
+  %high1 = select i1 %higher, i64 %high, i64 %high0
+  call void @set_word(ptr %s, i64 {at[large_low]}, i64 %low1)
+  call void @set_word(ptr %s, i64 {at[large_high]}, i64 %high1)
+  br label %done
+done:
+  ret void
+}}
+"""
+
+_ACCESS = """
+define internal {{ i1, i64 }} @slow_load(ptr %s, i64 %a, i64 %size) noinline {{
+  %in = and i64 %a, 4095
+  %room = sub i64 4096, %in
+  %crosses = icmp ugt i64 %size, %room
+  br i1 %crosses, label %split, label %one
+split:
+  %x = call {{ i1, i64 }} @split_load(ptr %s, i64 %a, i64 %size, i64 %room)
+  ret {{ i1, i64 }} %x
+one:
+  %t = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 {READ}, i64 %size)
+  %left = extractvalue {{ i1, ptr, i64 }} %t, 0
+  br i1 %left, label %gone, label %mapped
+gone:
+  ret {{ i1, i64 }} {{ i1 true, i64 0 }}
+mapped:
+  %p = extractvalue {{ i1, ptr, i64 }} %t, 1
+  %mmio = icmp eq ptr %p, null
+  br i1 %mmio, label %device, label %ram
+ram:
+  %v = call i64 @read_sized(ptr %p, i64 %size)
+  %good = insertvalue {{ i1, i64 }} {{ i1 false, i64 0 }}, i64 %v, 1
+  ret {{ i1, i64 }} %good
+device:
+  %gpa = extractvalue {{ i1, ptr, i64 }} %t, 2
+  %less = sub i64 %size, 1
+  %low = and i64 %gpa, %less
+  %aligned = icmp eq i64 %low, 0
+  br i1 %aligned, label %ask, label %fault
+ask:
+  %fn.i = call i64 @word(ptr %s, i64 {at[mmio_read]})
+  %fn = inttoptr i64 %fn.i to ptr
+  %who = call i64 @word(ptr %s, i64 {at[opaque]})
+  %out = getelementptr inbounds i8, ptr %s, i64 {at[mmio_value]}
+  %ok = call i64 %fn(i64 %who, i64 %gpa, i64 %size, ptr %out)
+  %answered = icmp ne i64 %ok, 0
+  br i1 %answered, label %value, label %fault
+value:
+  %mv = load i64, ptr %out
+  %got = insertvalue {{ i1, i64 }} {{ i1 false, i64 0 }}, i64 %mv, 1
+  ret {{ i1, i64 }} %got
+fault:
+  %f = call {{ i1 }} @"r.bus_fault"(ptr %s, i64 %a, i64 {READ})
+  ret {{ i1, i64 }} {{ i1 true, i64 0 }}
+}}
+
+define internal i64 @read_sized(ptr %p, i64 %size) alwaysinline {{
+  switch i64 %size, label %eight [ i64 1, label %one i64 2, label %two i64 4, label %four ]
+one:
+  %v1 = load i8, ptr %p
+  %w1 = zext i8 %v1 to i64
+  ret i64 %w1
+two:
+  %v2 = load i16, ptr %p, align 1
+  %w2 = zext i16 %v2 to i64
+  ret i64 %w2
+four:
+  %v4 = load i32, ptr %p, align 1
+  %w4 = zext i32 %v4 to i64
+  ret i64 %w4
+eight:
+  %v8 = load i64, ptr %p, align 1
+  ret i64 %v8
+}}
+
+; An access over the end of a page: both translations first, then byte by byte; RAM only.
+; {{left, first part, second part}}
+define internal {{ i1, ptr, ptr }} @split_pointers(ptr %s, i64 %a, i64 %access, i64 %size, i64 %room) noinline {{
+  %t1 = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 %access, i64 %room)
+  %left1 = extractvalue {{ i1, ptr, i64 }} %t1, 0
+  br i1 %left1, label %gone, label %first
+gone:
+  ret {{ i1, ptr, ptr }} {{ i1 true, ptr null, ptr null }}
+first:
+  %p1 = extractvalue {{ i1, ptr, i64 }} %t1, 1
+  %a2 = add i64 %a, %room
+  %rest = sub i64 %size, %room
+  %t2 = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a2, i64 %access, i64 %rest)
+  %left2 = extractvalue {{ i1, ptr, i64 }} %t2, 0
+  br i1 %left2, label %gone, label %second
+second:
+  %p2 = extractvalue {{ i1, ptr, i64 }} %t2, 1
+  %mmio1 = icmp eq ptr %p1, null
+  %mmio2 = icmp eq ptr %p2, null
+  %mmio = or i1 %mmio1, %mmio2
+  br i1 %mmio, label %fault, label %good
+fault:
+  %where = select i1 %mmio1, i64 %a, i64 %a2
+  %f = call {{ i1 }} @"r.bus_fault"(ptr %s, i64 %where, i64 %access)
+  br label %gone
+good:
+  %o1 = insertvalue {{ i1, ptr, ptr }} {{ i1 false, ptr null, ptr null }}, ptr %p1, 1
+  %o2 = insertvalue {{ i1, ptr, ptr }} %o1, ptr %p2, 2
+  ret {{ i1, ptr, ptr }} %o2
+}}
+
+define internal {{ i1, i64 }} @split_load(ptr %s, i64 %a, i64 %size, i64 %room) noinline {{
+entry:
+  %t = call {{ i1, ptr, ptr }} @split_pointers(ptr %s, i64 %a, i64 {READ}, i64 %size, i64 %room)
+  %left = extractvalue {{ i1, ptr, ptr }} %t, 0
+  br i1 %left, label %gone, label %begin
+gone:
+  ret {{ i1, i64 }} {{ i1 true, i64 0 }}
+begin:
+  %p1 = extractvalue {{ i1, ptr, ptr }} %t, 1
+  %p2 = extractvalue {{ i1, ptr, ptr }} %t, 2
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %begin ], [ %i1, %loop ]
+  %acc = phi i64 [ 0, %begin ], [ %acc1, %loop ]
+  %in.first = icmp ult i64 %i, %room
+  %j = sub i64 %i, %room
+  %q1 = getelementptr i8, ptr %p1, i64 %i
+  %q2 = getelementptr i8, ptr %p2, i64 %j
+  %q = select i1 %in.first, ptr %q1, ptr %q2
+  %byte = load i8, ptr %q
+  %wide = zext i8 %byte to i64
+  %sh = shl i64 %i, 3
+  %placed = shl i64 %wide, %sh
+  %acc1 = or i64 %acc, %placed
+  %i1 = add i64 %i, 1
+  %more = icmp ult i64 %i1, %size
+  br i1 %more, label %loop, label %done
+done:
+  %out = insertvalue {{ i1, i64 }} {{ i1 false, i64 0 }}, i64 %acc1, 1
+  ret {{ i1, i64 }} %out
+}}
+
+define internal i1 @split_store(ptr %s, i64 %a, i64 %size, i64 %room, i64 %v) noinline {{
+entry:
+  %t = call {{ i1, ptr, ptr }} @split_pointers(ptr %s, i64 %a, i64 {WRITE}, i64 %size, i64 %room)
+  %left = extractvalue {{ i1, ptr, ptr }} %t, 0
+  br i1 %left, label %gone, label %begin
+gone:
+  ret i1 true
+begin:
+  %p1 = extractvalue {{ i1, ptr, ptr }} %t, 1
+  %p2 = extractvalue {{ i1, ptr, ptr }} %t, 2
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %begin ], [ %i1, %loop ]
+  %in.first = icmp ult i64 %i, %room
+  %j = sub i64 %i, %room
+  %q1 = getelementptr i8, ptr %p1, i64 %i
+  %q2 = getelementptr i8, ptr %p2, i64 %j
+  %q = select i1 %in.first, ptr %q1, ptr %q2
+  %sh = shl i64 %i, 3
+  %shifted = lshr i64 %v, %sh
+  %byte = trunc i64 %shifted to i8
+  store i8 %byte, ptr %q
+  %i1 = add i64 %i, 1
+  %more = icmp ult i64 %i1, %size
+  br i1 %more, label %loop, label %done
+done:
+  ret i1 false
+}}
+
+define internal i1 @slow_store(ptr %s, i64 %a, i64 %size, i64 %v) noinline {{
+  %in = and i64 %a, 4095
+  %room = sub i64 4096, %in
+  %crosses = icmp ugt i64 %size, %room
+  br i1 %crosses, label %split, label %one
+split:
+  %x = call i1 @split_store(ptr %s, i64 %a, i64 %size, i64 %room, i64 %v)
+  ret i1 %x
+one:
+  %t = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 {WRITE}, i64 %size)
+  %left = extractvalue {{ i1, ptr, i64 }} %t, 0
+  br i1 %left, label %gone, label %mapped
+gone:
+  ret i1 true
+mapped:
+  %p = extractvalue {{ i1, ptr, i64 }} %t, 1
+  %mmio = icmp eq ptr %p, null
+  br i1 %mmio, label %device, label %ram
+ram:
+  switch i64 %size, label %eight [ i64 1, label %b1 i64 2, label %b2 i64 4, label %b4 ]
+b1:
+  %v1 = trunc i64 %v to i8
+  store i8 %v1, ptr %p
+  ret i1 false
+b2:
+  %v2 = trunc i64 %v to i16
+  store i16 %v2, ptr %p, align 1
+  ret i1 false
+b4:
+  %v4 = trunc i64 %v to i32
+  store i32 %v4, ptr %p, align 1
+  ret i1 false
+eight:
+  store i64 %v, ptr %p, align 1
+  ret i1 false
+device:
+  %gpa = extractvalue {{ i1, ptr, i64 }} %t, 2
+  %less = sub i64 %size, 1
+  %low = and i64 %gpa, %less
+  %aligned = icmp eq i64 %low, 0
+  br i1 %aligned, label %tell, label %fault
+tell:
+  %fn.i = call i64 @word(ptr %s, i64 {at[mmio_write]})
+  %fn = inttoptr i64 %fn.i to ptr
+  %who = call i64 @word(ptr %s, i64 {at[opaque]})
+  %ok = call i64 %fn(i64 %who, i64 %gpa, i64 %size, i64 %v)
+  %answered = icmp ne i64 %ok, 0
+  br i1 %answered, label %done, label %fault
+done:
+  ret i1 false
+fault:
+  %f = call {{ i1 }} @"r.bus_fault"(ptr %s, i64 %a, i64 {WRITE})
+  ret i1 true
+}}
+
+; For atomics: a writable host pointer. Devices have none.
+define internal {{ i1, ptr }} @host_pointer(ptr %s, i64 %a, i64 %size) noinline {{
+  %in = and i64 %a, 4095
+  %room = sub i64 4096, %in
+  %crosses = icmp ugt i64 %size, %room
+  br i1 %crosses, label %fault, label %one
+one:
+  %t = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 {WRITE}, i64 %size)
+  %left = extractvalue {{ i1, ptr, i64 }} %t, 0
+  br i1 %left, label %gone, label %mapped
+mapped:
+  %p = extractvalue {{ i1, ptr, i64 }} %t, 1
+  %mmio = icmp eq ptr %p, null
+  br i1 %mmio, label %fault, label %good
+good:
+  %o = insertvalue {{ i1, ptr }} {{ i1 false, ptr null }}, ptr %p, 1
+  ret {{ i1, ptr }} %o
+fault:
+  %f = call {{ i1 }} @"r.bus_fault"(ptr %s, i64 %a, i64 {WRITE})
+  br label %gone
+gone:
+  ret {{ i1, ptr }} {{ i1 true, ptr null }}
+}}
+
+define internal i1 @touch(ptr %s, i64 %a, i64 %access) noinline {{
+  %t = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 %access, i64 1)
+  %left = extractvalue {{ i1, ptr, i64 }} %t, 0
+  br i1 %left, label %gone, label %mapped
+mapped:
+  ret i1 false
+gone:
+  ret i1 true
+}}
+"""
+
+_STATE = """
+define void @tlb_flush(ptr %s) {{
+  %data = getelementptr inbounds i8, ptr %s, i64 {data_tlb}
+  call void @llvm.memset.p0.i64(ptr %data, i8 -1, i64 {data_bytes}, i1 false)
+  call void @set_word(ptr %s, i64 {at[large_low]}, i64 -1)
+  call void @set_word(ptr %s, i64 {at[large_high]}, i64 0)
+  call void @icache_flush(ptr %s)
+  ret void
+}}
+
+; Forgetting the fetch translations makes every code page be compared with memory again.
+define void @icache_flush(ptr %s) {{
+  %fetch = getelementptr inbounds i8, ptr %s, i64 {fetch_tlb}
+  call void @llvm.memset.p0.i64(ptr %fetch, i8 -1, i64 {fetch_bytes}, i1 false)
+  ret void
+}}
+
+define internal void @tlb_flush_page(ptr %s, i64 %a) noinline {{
+entry:
+  %low = call i64 @word(ptr %s, i64 {at[large_low]})
+  %high = call i64 @word(ptr %s, i64 {at[large_high]})
+  %above = icmp uge i64 %a, %low
+  %below = icmp ule i64 %a, %high
+  %large = and i1 %above, %below
+  br i1 %large, label %all, label %one
+all:
+  call void @tlb_flush(ptr %s)
+  ret void
+one:
+  %number = lshr i64 %a, 12
+  %index = and i64 %number, {tlb_mask}
+  %base = and i64 %a, -4096
+  br label %loop
+loop:
+  %c = phi i64 [ 0, %one ], [ %c1, %next ]
+  %d0 = mul i64 %c, {data_context}
+  %d1 = mul i64 %index, {DATA_ENTRY}
+  %d2 = add i64 %d0, %d1
+  %d3 = add i64 %d2, {data_tlb}
+  %read = getelementptr inbounds i8, ptr %s, i64 %d3
+  %write = getelementptr inbounds i8, ptr %read, i64 8
+  store i64 -1, ptr %read
+  store i64 -1, ptr %write
+  %f0 = mul i64 %c, {fetch_context}
+  %f1 = mul i64 %index, {FETCH_ENTRY}
+  %f2 = add i64 %f0, %f1
+  %f3 = add i64 %f2, {fetch_tlb}
+  %fetch = getelementptr inbounds i8, ptr %s, i64 %f3
+  store i64 -1, ptr %fetch
+  br label %next
+next:
+  %c1 = add i64 %c, 1
+  %more = icmp ult i64 %c1, {contexts}
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}}
+
+define void @tlb_context(ptr %s) {{
+  %c = call {context} @"r.context"(ptr %s)
+  %data = extractvalue {context} %c, 1
+  %fetch = extractvalue {context} %c, 2
+  %s.i = ptrtoint ptr %s to i64
+  %d0 = mul i64 %data, {data_context}
+  %d1 = add i64 %d0, {data_tlb}
+  %d2 = add i64 %d1, %s.i
+  call void @set_word(ptr %s, i64 {at[tlb_data]}, i64 %d2)
+  %f0 = mul i64 %fetch, {fetch_context}
+  %f1 = add i64 %f0, {fetch_tlb}
+  %f2 = add i64 %f1, %s.i
+  call void @set_word(ptr %s, i64 {at[tlb_fetch]}, i64 %f2)
+  ret void
+}}
+
+; Timebase ticks: from the host's monotonic clock, or from the slot icount.
+define internal i64 @time(ptr %s) noinline {{
+  %offset = call i64 @word(ptr %s, i64 {at[time_offset]})
+  %divisor = call i64 @word(ptr %s, i64 {at[time_divisor]})
+  %det = call i64 @word(ptr %s, i64 {at[time_deterministic]})
+  %by.count = icmp ne i64 %det, 0
+  br i1 %by.count, label %count, label %clock
+count:
+  %n = call i64 @word(ptr %s, i64 {slot[icount]})
+  br label %done
+clock:
+  %fn.i = call i64 @word(ptr %s, i64 {at[clock_gettime]})
+  %fn = inttoptr i64 %fn.i to ptr
+  %spec = getelementptr inbounds i8, ptr %s, i64 {at[timespec]}
+  %ignored = call i32 %fn(i32 1, ptr %spec)
+  %sec = call i64 @word(ptr %s, i64 {at[timespec]})
+  %nano = call i64 @word(ptr %s, i64 {at[timespec_nanoseconds]})
+  %sec.n = mul i64 %sec, 1000000000
+  %total = add i64 %sec.n, %nano
+  br label %done
+done:
+  %base = phi i64 [ %n, %count ], [ %total, %clock ]
+  %ticks = udiv i64 %base, %divisor
+  %t = add i64 %ticks, %offset
+  ret i64 %t
+}}
+
+define internal void @notify(ptr %s, i64 %event, i64 %value) noinline {{
+  %fn.i = call i64 @word(ptr %s, i64 {at[notify]})
+  %fn = inttoptr i64 %fn.i to ptr
+  %who = call i64 @word(ptr %s, i64 {at[opaque]})
+  %ignored = call i64 %fn(i64 %who, i64 %event, i64 %value)
+  ret void
+}}
+"""
+
+
+def memory(arch: Arch, layout: ThreadedLayout) -> str:
+    """The text of this file for an architecture."""
+    context = arch.routines["context"]
+    types = ["i1", *(f"i{r.width}" for r in context.results)]
+    table = {**names(arch, layout), "context": "{ " + ", ".join(types) + " }"}
+    return (_RAM + _ACCESS + _STATE).format_map(table)

@@ -1,0 +1,128 @@
+"""A vCPU's state: one block of memory that Python and compiled code share.
+
+The block begins with the words of the architecture's `StateLayout`; the compiled engines' own
+words and tables follow (`engine.threaded.layout`). All numbers are little-endian 64-bit words.
+"""
+
+import ctypes
+import mmap
+import threading
+from collections.abc import Iterator
+
+from lamina.base.bits import PAGE_SIZE, U64, align_up
+from lamina.base.errors import SnapshotError
+from lamina.isa.arch import Arch
+
+# Bits of the word `requests`, set by other threads and taken at the next boundary.
+REQUEST_TLB_FLUSH, REQUEST_ICACHE_FLUSH, REQUEST_STOP = 1, 2, 4
+ALWAYS_PENDING = (1 << 63) - 1  # above every instruction budget
+
+
+class VCpu:
+    """Registers and slots of one virtual processor, by name, plus its interrupt lines."""
+
+    def __init__(self, arch: Arch, index: int, extra_bytes: int = 0) -> None:
+        self.arch = arch
+        self.index = index
+        size = align_up(arch.layout.words * 8, PAGE_SIZE) + extra_bytes
+        self._map = mmap.mmap(-1, align_up(size, PAGE_SIZE))
+        self.words: memoryview = memoryview(self._map).cast("Q")
+        self._anchor = (ctypes.c_char * len(self._map)).from_buffer(self._map)
+        self.address = ctypes.addressof(self._anchor)
+        self._lock = threading.Lock()  # guards irq and requests: read-modify-write by any thread
+        index_of = arch.layout.index
+        self._irq, self._pending = index_of["irq"], index_of["pending"]
+        self._requests = index_of["requests"]
+
+    # -- state by name -----------------------------------------------------------------------
+    def get(self, slot: str) -> int:
+        return int(self.words[self.arch.layout.index[slot]])
+
+    def set(self, slot: str, value: int) -> None:
+        self.words[self.arch.layout.index[slot]] = value & U64
+
+    def reg(self, file: str, index: int) -> int:
+        return int(self.words[self.arch.layout.file_base[file] + index])
+
+    def set_reg(self, file: str, index: int, value: int) -> None:
+        if index or not self.arch.layout.files[file].zero:
+            self.words[self.arch.layout.file_base[file] + index] = value & U64
+
+    @property
+    def pc(self) -> int:
+        return self.get("pc")
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.set("pc", value)
+
+    @property
+    def icount(self) -> int:
+        """Instructions retired since the vCPU was made; exact whenever it is not running."""
+        return self.get("icount")
+
+    # -- signals from other threads ----------------------------------------------------------
+    def set_irq(self, line: int, level: bool) -> None:
+        """Drive an interrupt line; takes effect at the next block boundary."""
+        with self._lock:
+            irq = self.words[self._irq]
+            self.words[self._irq] = irq | 1 << line if level else irq & ~(1 << line)
+            self.words[self._pending] = ALWAYS_PENDING
+
+    def request(self, bits: int) -> None:
+        """Ask for REQUEST_* at the next boundary."""
+        with self._lock:
+            self.words[self._requests] |= bits
+            self.words[self._pending] = ALWAYS_PENDING
+
+    def take_requests(self) -> int:
+        """The requests made so far; they count as done (for engines that run in Python)."""
+        with self._lock:
+            bits = int(self.words[self._requests])
+            self.words[self._requests] = 0
+            return bits
+
+    # -- the whole architectural state -------------------------------------------------------
+    def reset(self, **arguments: int) -> None:
+        """Set every architectural word to its reset value; the instruction count goes on."""
+        layout = self.arch.layout
+        keep = self.icount
+        for i in range(layout.words):
+            self.words[i] = 0
+        for slot, value in self.arch.reset(**arguments).items():
+            self.set(slot, value)
+        self.set("icount", keep)
+
+    def items(self) -> Iterator[tuple[str, int]]:
+        """Every register and slot with its value: `x1`, ..., `mstatus`."""
+        layout = self.arch.layout
+        yield "pc", self.pc
+        for f in layout.files.values():
+            for i in range(f.count):
+                yield f"{f.prefix or f.name}{i}", self.reg(f.name, i)
+        for slot in layout.slots:
+            yield slot, self.get(slot)
+
+    def save(self) -> dict[str, int]:
+        """The architectural state, by name."""
+        return {**dict(self.items()), "icount": self.icount, "irq": self.get("irq")}
+
+    def load(self, state: dict[str, int]) -> None:
+        """Take over saved state; SnapshotError if it is not this architecture's."""
+        known = set(self.save())
+        if set(state) != known:
+            odd = sorted(set(state) ^ known)[0]
+            raise SnapshotError(f"vCPU state: {odd} is missing or unknown")
+        if any(not isinstance(v, int) or not 0 <= v <= U64 for v in state.values()):
+            raise SnapshotError("vCPU state: a value is not a 64-bit number")
+        layout = self.arch.layout
+        for f in layout.files.values():
+            for i in range(f.count):
+                self.set_reg(f.name, i, state[f"{f.prefix or f.name}{i}"])
+        for slot in (*layout.slots, "pc", "icount", "irq"):
+            self.set(slot, state[slot])
+
+    def close(self) -> None:
+        """Release the block; the vCPU must not run any more."""
+        self.words.release()
+        del self._anchor
