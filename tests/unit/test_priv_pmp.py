@@ -219,8 +219,8 @@ def test_the_check_agrees_with_a_model_byte_by_byte(
 # -- the registers ---------------------------------------------------------------------------
 def test_locked_entries_keep_configuration_and_address() -> None:
     hart = hart_with((R | NA4, 1), (R | NA4 | L, 2), (R | NA4, 3))
-    hart.write("pmpcfg0", 0)
-    assert hart.read("pmpcfg0") == (R | NA4 | L) << 8
+    assert hart.write("pmpcfg0", 0) == (R | NA4 | L) << 8
+    assert hart.write("pmpcfg0", 0x1F1F1F) == 0x1F << 16 | (R | NA4 | L) << 8 | 0x1F
     assert hart.write("pmpaddr0", 99) == 99
     assert hart.write("pmpaddr1", 99) == 2
     assert hart.write("pmpaddr2", 99) == 99
