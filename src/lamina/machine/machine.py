@@ -22,6 +22,7 @@ from lamina.devices.finisher import ShutdownKind, ShutdownRequest
 from lamina.devices.uart import Uart
 from lamina.devices.virtio.console import VirtioConsole
 from lamina.devices.virtio.rng import VirtioRng
+from lamina.engine.contract import Engine, EngineMaker
 from lamina.engine.reference.engine import ReferenceEngine
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.vcpu import VCpu
@@ -37,7 +38,7 @@ from lamina.machine.firmware import Firmware
 from lamina.machine.memory import Memory
 from lamina.machine.runner import Runner
 
-ENGINES = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
+ENGINES: dict[str, EngineMaker] = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
 INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
 
 
@@ -104,7 +105,7 @@ class Machine:
         self.console.connect(lambda: self.post(self._feed_console))
         self.reset()
 
-    def make_engine(self, index: int) -> ThreadedEngine | ReferenceEngine:
+    def make_engine(self, index: int) -> Engine:
         """A vCPU and the engine that runs it."""
         engine = ENGINES[self.config.engine]
         return engine(

@@ -170,10 +170,10 @@ class ReferenceHost:
                     view[at : at + length] = data[:length]
                 data = data[length:]
             return
-        view, at = self._locate(gva, WRITE, size)
-        if view is not None:
+        ram, at = self._locate(gva, WRITE, size)
+        if ram is not None:
             with _STORES:
-                view[at : at + size] = data
+                ram[at : at + size] = data
         elif at % size or not self._space.mmio_write(at, size, value):
             self.fault(gva, WRITE)
 
