@@ -145,6 +145,8 @@ class Val:
 
     def __getitem__(self, key: Any) -> "Val":
         """`v[11:4]` is bits 11..4 (inclusive) as an 8-bit value; `v[3]` is one bit."""
+        high: int
+        low: int
         high, low = (key.start, key.stop) if isinstance(key, slice) else (key, key)
         return (self >> low).trunc(high - low + 1)
 
