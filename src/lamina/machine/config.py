@@ -15,10 +15,12 @@ ISA = "_".join(
         "rv64imafdc",
         *("zicbom", "zicbop", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintntl"),
         *("zihintpause", "zihpm", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa", "zfh"),
-        *("zfhmin", "zca", "zcb", "zcd", "zba", "zbb", "zbc", "zbs", "sscofpmf", "sstc"),
+        *("zfhmin", "zca", "zcb", "zcd", "zba", "zbb", "zbc", "zbs", "sstc"),
         *("svade", "svadu", "svinval", "svnapot", "svpbmt"),
     ]
 )
+# Both svade and svadu: machine-mode firmware chooses. The paravirtual boot has chosen svadu.
+PARAVIRTUAL_ISA = ISA.replace("_svade", "")
 MMU = "sv57"
 
 

@@ -29,9 +29,15 @@ from lamina.engine.vcpu import VCpu
 from lamina.isa.riscv import RISCV64
 from lamina.machine import inspect
 from lamina.machine.boards.virt import build_virt, plug_virtio
-from lamina.machine.boot import Boot
+from lamina.machine.boot import Boot, is_paravirtual
 from lamina.machine.clock import INSTRUCTIONS_PER_TICK, NS_PER_TICK, InstructionClock, RealClock
-from lamina.machine.config import ISA, MMU, MachineConfig, Outcome
+from lamina.machine.config import (
+    ISA,
+    MMU,
+    PARAVIRTUAL_ISA,
+    MachineConfig,
+    Outcome,
+)
 from lamina.machine.console import Console
 from lamina.machine.entropy import entropy_source
 from lamina.machine.firmware import Firmware
@@ -90,7 +96,7 @@ class Machine:
             self.clock,
             self._printed,
             self.shut_down,
-            ISA,
+            PARAVIRTUAL_ISA if is_paravirtual(config) else ISA,
             MMU,
         )
         plug_virtio(self.board, VirtioRng(entropy_source(config.deterministic)))
