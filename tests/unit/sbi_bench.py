@@ -93,7 +93,7 @@ class FakeHost:
 
     def translate(self, hart, gva):
         gpa = gva - PAGE_TABLE_OFFSET
-        return gpa if 0 <= gpa else None
+        return gpa if gpa >= 0 else None
 
 
 class Bench:

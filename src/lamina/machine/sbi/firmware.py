@@ -16,23 +16,30 @@ from lamina.machine.sbi.host import SbiHost
 from lamina.machine.sbi.hsm import HartState, HartStates, Hsm
 from lamina.machine.sbi.remote import Ipi, RemoteFence
 from lamina.machine.sbi.srst import SystemReset
+from lamina.machine.sbi.sta import StealTime
+from lamina.machine.sbi.susp import SystemSuspend
 from lamina.machine.sbi.timer import Timer
 
 A0, A1, A6, A7 = 10, 11, 16, 17  # numbers in register file x
 
 
 class Sbi:
-    """The SBI of one machine. All methods may be called from any thread."""
+    """The SBI of one machine. Methods may be called from any thread unless they say otherwise."""
 
     def __init__(self, host: SbiHost) -> None:
         self._host = host
         self._states = HartStates(host.harts)
-        hsm = Hsm(host, self._states)
+        self._steal = StealTime(host)
+        hsm = Hsm(host, self._states, self._steal.forget)
         ipi = Ipi(host, self._states)
         fences = RemoteFence(host, self._states)
         reset = SystemReset(host, self._states)
         self._legacy = legacy.Legacy(host, ipi, fences, reset)
-        parts: list[Extension] = [Timer(host), ipi, fences, hsm, reset, DebugConsole(host)]
+        susp = SystemSuspend(host, self._states, hsm)
+        console = DebugConsole(host)
+        parts: list[Extension] = [
+            *(Timer(host), ipi, fences, hsm, reset, console, susp, self._steal)
+        ]
         self._extensions = {part.eid: part for part in parts}
         self._extensions[Base.eid] = Base({*legacy.EIDS, Base.eid, *self._extensions})
 
@@ -71,20 +78,31 @@ class Sbi:
         """
         return self._states.change(hart, HartState.SUSPENDED, HartState.STARTED)
 
+    def update_steal(self, hart: int, preempted: bool = False) -> None:
+        """Bring the hart's steal time in guest memory up to date; cheap if it wants none.
+
+        On the hart's own thread: after a wait for a host CPU, and with `preempted` before one.
+        """
+        self._steal.update(hart, preempted)
+
     # -- the machine's life ----------------------------------------------------------------------
     def reset(self) -> None:
         """Hart 0 started, the others stopped. No hart may be running."""
         self._states.reset()
+        self._steal.reset()
 
     def save(self) -> dict[str, Any]:
         """What lasts between calls; no hart may be running."""
-        return {"harts": [int(self._states.state(n)) for n in range(self._host.harts)]}
+        harts = [int(self._states.state(n)) for n in range(self._host.harts)]
+        return {"harts": harts, "steal": self._steal.save()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take over saved state, or SnapshotError and no change; no hart may be running."""
-        reader = StateReader("sbi", state, "harts")
+        reader = StateReader("sbi", state, "harts", "steal")
         harts = reader.integers("harts", self._host.harts)
         lasting = (HartState.STARTED, HartState.STOPPED, HartState.SUSPENDED)
         if any(number not in lasting for number in harts):
             raise reader.refuse("harts", "a list of started, stopped or suspended")
+        areas = self._steal.parse(reader.table("steal", self._host.harts))
+        self._steal.set_all(areas)
         self._states.set_all([HartState(number) for number in harts])

@@ -9,6 +9,7 @@ hart's own thread; what wakes it later has nothing left to do but let it run.
 """
 
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 
 from lamina.base.bits import trunc
@@ -89,9 +90,11 @@ class Hsm:
 
     eid = 0x48_534D
 
-    def __init__(self, host: SbiHost, states: HartStates) -> None:
+    def __init__(self, host: SbiHost, states: HartStates, on_start: Callable[[int], None]) -> None:
+        """`on_start` is told of a hart that is about to start afresh."""
         self._host = host
         self._states = states
+        self._on_start = on_start
 
     def call(self, call: Call) -> Result | None:
         first, second, third = call.args[:3]
@@ -116,6 +119,7 @@ class Hsm:
             return INVALID_ADDRESS
         if not self._states.change(hart, HartState.STOPPED, HartState.START_PENDING):
             return ALREADY_AVAILABLE
+        self._on_start(hart)
         self._host.restart(hart, gpa, hart, opaque)
         self._states.change(hart, HartState.START_PENDING, HartState.STARTED)
         self._host.kick(hart)
