@@ -15,7 +15,7 @@ from lamina.machine.sbi import Sbi
 if TYPE_CHECKING:
     from lamina.machine.machine import Machine
 
-SSIP = 1 << 1
+SSIP, STIP = 1 << 1, 1 << 5
 
 
 class Firmware:
@@ -35,7 +35,17 @@ class Firmware:
         self.sbi.call(hart)
 
     def runnable(self, hart: int) -> bool:
-        return not self._paravirtual or self.sbi.runnable(hart)
+        """Whether a hart may run; a suspended one is woken by an enabled interrupt."""
+        if not self._paravirtual or self.sbi.runnable(hart):
+            return True
+        return self._interrupted(hart) and self.sbi.wake(hart)
+
+    def _interrupted(self, hart: int) -> bool:
+        vcpu = self.vcpu(hart)
+        pending = vcpu.get("irq") | vcpu.get("mip_soft")
+        if self.ticks() >= vcpu.get("stimecmp"):
+            pending |= STIP
+        return bool(pending & vcpu.get("mie"))
 
     # -- for the SBI -----------------------------------------------------------------------------
     def vcpu(self, hart: int) -> VCpu:
@@ -56,6 +66,10 @@ class Firmware:
     def raise_software(self, hart: int) -> None:
         """Set SSIP on another hart."""
         self._machine.runners[hart].raise_soft(SSIP)
+
+    def clear_software(self, hart: int) -> None:
+        """Clear SSIP; on the hart's own thread."""
+        self._machine.runners[hart].clear_soft(SSIP)
 
     def fence(self, harts: list[int], tlb: bool, icache: bool) -> None:
         """Make harts forget translations or decoded code, and wait until they have: those that
