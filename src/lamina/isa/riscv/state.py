@@ -62,6 +62,7 @@ def reset_values(hart_id: int = 0, pc: int = 0x1000, paravirtual: bool = False) 
             "medeleg": f.DELEGABLE,
             "mideleg": f.S_INTERRUPTS,
             "mcounteren": U32,
+            "scounteren": 0b111,  # as OpenSBI leaves it; Linux relies on time in user mode
             "menvcfg": f.STCE | f.PBMTE | f.ADUE | f.CBCFE | f.CBZE | 1 << f.CBIE_SHIFT,
             "pmpcfg0": f.PMP_NAPOT << f.PMP_A_SHIFT | f.PMP_R | f.PMP_W | f.PMP_X,
             "pmpaddr0": mask(f.PMP_ADDRESS_BITS),
