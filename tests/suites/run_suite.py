@@ -85,7 +85,8 @@ def read_symbols(path: Path) -> Symbols:
         raise ImageError(f"{path}: not a readable ELF file ({error})") from error
     if "tohost" not in values:
         raise ImageError(f"{path}: no symbol tohost, so it cannot report a result")
-    begin, end = values.get("begin_signature", 0), values.get("end_signature", 0)
+    bounds = ("begin_signature", "end_signature")  # of use only as a pair
+    begin, end = (values[name] for name in bounds) if values.keys() >= {*bounds} else (0, 0)
     if not 0 <= end - begin <= SIGNATURE_LIMIT_BYTES:
         raise ImageError(f"{path}: signature of {end - begin} bytes, at most 16 MiB are taken")
     return Symbols(values["tohost"], (begin, end))

@@ -98,13 +98,18 @@ def test_symbols_are_read_from_the_program(tmp_path: Path) -> None:
     assert symbols == run_suite.Symbols(0x8000_1000, (0x8000_2000, 0x8000_2010))
 
 
+def test_half_a_pair_of_signature_symbols_means_no_signature(tmp_path: Path) -> None:
+    path = elf(tmp_path / "a", {"tohost": 0x8000_1000, "begin_signature": 0x8000_2000})
+    assert run_suite.read_symbols(path).signature == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("symbols", "machine", "message"),
     [
         ({"start": 0}, 243, "no symbol tohost"),
         ({"tohost": 0}, 62, "not a RISC-V program"),
-        ({"tohost": 0, "begin_signature": 16}, 243, "signature of -16 bytes"),
-        ({"tohost": 0, "end_signature": 1 << 40}, 243, "at most 16 MiB"),
+        ({"tohost": 0, "begin_signature": 16, "end_signature": 0}, 243, "signature of -16 bytes"),
+        ({"tohost": 0, "begin_signature": 0, "end_signature": 1 << 40}, 243, "at most 16 MiB"),
     ],
 )
 def test_unfit_program_is_refused(

@@ -95,6 +95,10 @@ def test_status_writes_tell_the_engine_what_changed() -> None:
     hart.events.clear()
     hart.insn("csrwi", csr=0x300, uimm=0)
     assert hart.events == []
+    hart.insn("csrwi", csr=0x100, uimm=2)  # SIE
+    assert hart.events == ["pending"]
+    hart.insn("csrwi", csr=0x100, uimm=0)
+    hart.events.clear()
     hart["x6"] = 1 << 18  # SUM
     hart.insn("csrw", csr=0x100, rs1=6)
     assert hart.events == ["context"]

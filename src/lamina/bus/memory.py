@@ -13,6 +13,8 @@ from lamina.base.bits import PAGE_SIZE
 from lamina.base.errors import ConfigError, HostError
 from lamina.base.units import format_size
 
+MADV_REMOVE = 9  # Linux: punch a hole into the file behind the mapping
+
 
 class RamRegion:
     """A run of guest-physical memory; `readonly` binds the guest and its devices, not the host."""
@@ -56,6 +58,10 @@ class RamRegion:
     def contains(self, gpa: int, length: int) -> bool:
         """True if all of gpa .. gpa+length-1 lies in this region."""
         return self.base <= gpa and gpa + length <= self.end
+
+    def clear(self) -> None:
+        """All bytes zero again, and the host's memory given back."""
+        self._map.madvise(MADV_REMOVE)
 
     def close(self) -> None:
         """Give the memory back. No vCPU may run any more: `host_address` is void afterwards."""

@@ -55,10 +55,10 @@ def open_machine(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
     """A machine with these fields of its MachineConfig. The only use of `lamina.machine` here."""
     from lamina import machine
 
-    config = machine.MachineConfig(**settings)  # type: ignore[attr-defined]
+    config = machine.MachineConfig(**settings)
     return cast(
         AbstractContextManager[Machine],
-        machine.Machine(config),  # type: ignore[attr-defined]
+        machine.Machine(config),
     )
 
 

@@ -64,8 +64,11 @@ class ReadyGate:
         if self._hide_boot:
             del self._held_output[:-HELD_LIMIT]
             return b""
-        start = bytes(self._held_output).rfind(MARKER[:1])
-        keep = start if start >= 0 and MARKER.startswith(self._held_output[start:]) else None
-        shown = bytes(self._held_output[:keep])
+        shown = bytes(self._held_output[: len(self._held_output) - self._marker_begun()])
         del self._held_output[: len(shown)]
         return shown
+
+    def _marker_begun(self) -> int:
+        """How many bytes at the end of what is held may be the beginning of the marker."""
+        longest = min(len(MARKER) - 1, len(self._held_output))
+        return next((n for n in range(longest, 0, -1) if self._held_output.endswith(MARKER[:n])), 0)

@@ -47,6 +47,13 @@ _KNOWN_TROUBLE = (
     ),
 )
 
+_FOLDERS = (
+    "state/lists/partial",
+    "cache/archives/partial",
+    "nowhere/partial",
+    "sources",
+    "preferences",
+)
 _CONFIGURATION = """\
 #clear APT::Architectures;
 #clear APT::Update;
@@ -146,6 +153,10 @@ class AptClient:
         """Where downloaded packages lie."""
         return self.root / "cache" / "archives"
 
+    @property
+    def _nowhere(self) -> Path:
+        return self.root / "nowhere"
+
     def update(self, progress: Progress) -> None:
         """Fetch and verify the archive's lists."""
         self._prepare()
@@ -155,16 +166,22 @@ class AptClient:
     def install(self, names: Sequence[str], progress: Progress, title: str) -> list[Package]:
         """Resolve `names` with all their dependencies and download what is not here yet."""
         command = ["apt-get", "-q", "-y", "--no-install-recommends"]
-        printed = self._run([*command, "--print-uris", "install", *names])
+        # apt prints only what it has not fetched yet, so it is shown an empty place.
+        nowhere = ["-o", f"Dir::Cache::archives={self._nowhere}"]
+        printed = self._run([*command, *nowhere, "--print-uris", "install", *names])
         with progress.step(title) as step:
             self._run([*command, "--download-only", "install", *names], step=step)
-        return self._downloaded(printed)
+        packages = self._downloaded(printed)
+        missing = set(names) - {package.name for package in packages}
+        if missing:
+            raise HostError(f"apt did not fetch {', '.join(sorted(missing))}; try again")
+        return packages
 
     def download(self, name: str, progress: Progress, title: str) -> Package:
         """Download one package alone, whatever it depends on."""
-        printed = self._run(["apt-get", "-q", "--print-uris", "download", name])
+        printed = self._run(["apt-get", "-q", "--print-uris", "download", name], self._nowhere)
         with progress.step(title) as step:
-            self._run(["apt-get", "-q", "download", name], step=step, folder=self.archives)
+            self._run(["apt-get", "-q", "download", name], self.archives, step)
         found = self._downloaded(printed)
         if len(found) != 1:
             raise HostError(f"apt knows no single package {name}")
@@ -186,7 +203,7 @@ class AptClient:
             path.unlink(missing_ok=True)
 
     def _prepare(self) -> None:
-        for folder in ("state/lists/partial", "cache/archives/partial", "sources", "preferences"):
+        for folder in _FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "status").write_bytes(b"")
         (self.root / "sources" / "lamina.sources").write_text(self._source)
@@ -214,7 +231,7 @@ class AptClient:
         return packages
 
     def _run(
-        self, command: Sequence[str], *, step: Step | None = None, folder: Path | None = None
+        self, command: Sequence[str], folder: Path | None = None, step: Step | None = None
     ) -> str:
         """Run an apt tool; its standard output, or HostError with its first complaint."""
         program, *arguments = command

@@ -37,6 +37,10 @@ USERLAND = (
     *("ncurses-base", "procps", "sed", "tar", "util-linux"),
 )
 MODULES = ("virtio_mmio", "virtio-rng")
+BUSYBOX_COMMANDS = (
+    *("clear", "devmem", "halt", "hexdump", "ifconfig", "insmod", "ip", "less", "lsmod"),
+    *("modprobe", "nc", "ping", "poweroff", "reboot", "rmmod", "vi", "wget", "which", "xxd"),
+)
 EXCLUDED = (
     r"usr/share/(doc|doc-base|man|info|locale|lintian|bug|menu|i18n|pam|pam-configs|perl5)/",
     r"usr/share/(bash-completion|debconf|gcc|libc-bin|zsh|systemd|polkit-1|initramfs-tools)/",
@@ -138,17 +142,16 @@ def _unpack_kernel(package: Package) -> tuple[bytes, list[bytes]]:
 def _load_order(name: str, found: dict[str, bytes], order: dict[str, bytes]) -> None:
     """Add a module to `order` after all those that it depends on (its `depends=` line says which).
 
-    A name that is not found is built into the kernel.
+    Each is taken out of `found`. A name that is not there is built into the kernel.
     """
-    packed = found.get(name)
-    if packed is None or name in order:
+    packed = found.pop(name, None)
+    if packed is None:
         return
     module = lzma.decompress(packed) if packed.startswith(b"\xfd7zXZ") else packed
     line = re.search(rb"\0depends=([^\0]*)\0", module)
     for other in line[1].decode("ascii", "replace").split(",") if line else []:
-        if other != name:
-            _load_order(other.replace("-", "_"), found, order)
-    order.setdefault(name, module)
+        _load_order(other.replace("-", "_"), found, order)
+    order[name] = module
 
 
 def _finish_root(root: RootFilesystem, modules: list[bytes]) -> None:
@@ -159,8 +162,12 @@ def _finish_root(root: RootFilesystem, modules: list[bytes]) -> None:
     root.add(cpio.regular("etc/passwd", b"root:x:0:0:root:/root:/bin/bash\n"))
     root.add(cpio.regular("etc/group", b"root:x:0:\ntty:x:5:\n"))
     root.add(cpio.regular("etc/hostname", b"debian\n"))
+    root.add(cpio.regular("etc/profile", root.read("usr/share/base-files/profile")))
     root.add(cpio.symlink("etc/mtab", "../proc/self/mounts"))
     root.add(cpio.symlink("usr/bin/awk", "mawk"))
+    for name in BUSYBOX_COMMANDS:
+        if f"usr/bin/{name}" not in root and f"usr/sbin/{name}" not in root:
+            root.add(cpio.symlink(f"usr/bin/{name}", "busybox"))
     for index, module in enumerate(modules):
         root.add(cpio.regular(f"lamina/{index:02}.ko", module))
     root.add(cpio.regular("init", _init_script(), 0o755))

@@ -67,11 +67,14 @@ if [ -n "$READY" ]; then
     printf "$READY" > "$terminal"
 fi
 
+# In the background, so that signals above are served while it runs; a shell starts such a command
+# with the keyboard's signals ignored, hence env.
 cd /root
 if [ -r /lamina/command ]; then
-    setsid -c dash /lamina/command < "$terminal" > "$terminal" 2>&1 &
+    set -- dash /lamina/command
 else
-    setsid -c bash -l < "$terminal" > "$terminal" 2>&1 &
+    set -- bash -l
 fi
+env --default-signal=INT,QUIT setsid -c "$@" < "$terminal" > "$terminal" 2>&1 &
 wait $!
 finish $?

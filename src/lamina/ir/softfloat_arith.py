@@ -4,6 +4,7 @@ IEEE 754-2019, 5.4.1; the choices left open are named in `ir.floats`. Captured b
 `softfloat.routine_for`. Only divisions of 64 bits occur: a wider one would be a library call.
 """
 
+from lamina.base.bits import U32, mask
 from lamina.ir.build import Val
 from lamina.ir.floats import DZ, FORMATS, RDN
 from lamina.ir.graph import Routine
@@ -61,6 +62,9 @@ def mul(w: int) -> Routine:
         out.set(value, b.invalid_flag(x.signaling | y.signaling | bad))
     with b.otherwise():
         product, lead = _product(w, x, y)
+        if product.width > 64:  # the leading one is at one of two places: 64 bits can hold it
+            lost = (product & mask(LEAD)) != 0
+            product, lead = (product >> LEAD).trunc(64) | lost.zext(64), LEAD
         significand, exponent = b.normalise(product, x.exponent + y.exponent - f.bias, lead)
         out.set(*b.pack(f, sign, exponent, significand))
     return out.finish()
@@ -177,7 +181,7 @@ def _root(b: SoftFloat, v: Val) -> tuple[Val, Val]:
         bit.set(bit.get() >> 2)
         with b.when(bit.get() == 0):
             b.leave_loop()
-    return _longer_root(b, root.get(), rest.get(), v & 0xFFFF_FFFF, 16)
+    return _longer_root(b, root.get(), rest.get(), v & U32, 16)
 
 
 def _longer_root(
@@ -191,7 +195,7 @@ def _longer_root(
     dividend = (rest << bits) | (after >> bits)
     digit, left = dividend.udiv(root << 1), dividend.urem(root << 1)
     longer = (root << bits) + digit
-    rest = ((left << bits) | (after & ((1 << bits) - 1))) - digit * digit
+    rest = ((left << bits) | (after & mask(bits))) - digit * digit
     high = rest.slt(0)
     longer = longer - high.zext(64)
     return longer, b.select(high, rest + (longer << 1) + 1, rest)

@@ -29,6 +29,7 @@ from lamina.base.units import GIB, MIB, format_size
 MAX_FILE = 8 * GIB
 MAX_UNPACKED = 256 * MIB
 MAX_HEADERS = 4096
+ZSTD_PIECE = 1024  # unpacks to 32 MiB at most
 MAX_SYMBOL_NAME = 1024
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -51,6 +52,8 @@ FOREIGN = (
     (0, b"\xfd7zXZ\x00", "compressed with xz"),
     (0, b"BZh", "compressed with bzip2"),
     (0x8001, b"CD001", "an ISO 9660 disc image"),
+    (0, GZIP, "compressed twice"),
+    (0, ZSTD, "compressed twice"),
     (0, b"MZ", "an EFI program, but no RISC-V Linux kernel"),
 )
 
@@ -188,12 +191,19 @@ def _gunzip(name: str, content: bytes) -> bytes:
 
 
 def _unzstd(name: str, content: bytes) -> bytes:
+    """Fed in small pieces, so that a bomb is seen before it has gone off."""
+    unzip = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+    unpacked = bytearray()
     try:
-        with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(content) as stream:
-            unpacked = stream.read(MAX_UNPACKED + 1)
+        for at in range(0, len(content), ZSTD_PIECE):
+            unpacked += unzip.decompress(content[at : at + ZSTD_PIECE])
+            if unzip.eof or len(unpacked) > MAX_UNPACKED:
+                break
     except zstandard.ZstdError as error:
         raise ImageError(f"{name}: broken zstd data: {error}") from None
-    return _capped(name, unpacked)
+    if len(unpacked) <= MAX_UNPACKED and not unzip.eof:
+        raise ImageError(f"{name}: truncated zstd data")
+    return _capped(name, bytes(unpacked))
 
 
 def _capped(name: str, unpacked: bytes) -> bytes:

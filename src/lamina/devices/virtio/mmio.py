@@ -295,9 +295,10 @@ class VirtioMmio(Device, Transport):
         self._queue_sel, self._config_generation = numbers[2:]
         self.queues = rings
         self._irq.set(interrupts != 0)
-        for index in range(len(self.queues)):
-            # Not at once: guest RAM may still be on its way in.
-            self._run_soon(index)
+        for index, ring in enumerate(rings):
+            if ring.ready:
+                # Not at once: guest RAM may still be on its way in.
+                self._run_soon(index)
 
     def _check_queues(self, reader: StateReader, features: int) -> list[Virtqueue]:
         """New queues with the saved state; SnapshotError if one could not have been enabled."""

@@ -96,13 +96,16 @@ class ThreadedEngine:
         self.vcpu.words[self.layout.at[name] // 8] = value
 
     def _set_up(self) -> None:
-        for name, callback in zip(("mmio_read", "mmio_write", "notify"), self._callbacks, strict=True):
+        for name, callback in zip(
+            ("mmio_read", "mmio_write", "notify"), self._callbacks, strict=True
+        ):
             self._word(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
         libc = ctypes.CDLL(None)
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
         self.set_time(offset=0, divisor=100, deterministic=False)
         self._map_regions()
         self._empty_arena()
+        self.state_changed()
 
     def _map_regions(self) -> None:
         regions = self._space.ram_regions

@@ -47,7 +47,7 @@ RISCV64 = Arch(
         "interrupt": traps.interrupt(),
         "translate": paging.translate(),
         "context": paging.context(),
-        "bus_fault": traps.bus_fault(),
+        "bus_fault": paging.bus_fault(),
     },
     reset=reset_values,
     illegal_cause=Cause.ILLEGAL,

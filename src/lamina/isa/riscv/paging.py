@@ -1,8 +1,9 @@
 """Address translation: bare, Sv39, Sv48, Sv57, with Svnapot, Svpbmt, Svade and Svadu.
 
 Privileged Architecture 1.13, 12.3.2 (the algorithm), 12.4 to 12.6, 13 to 16; 3.1.6.3 (MPRV, SUM,
-MXR). Engines call `translate` when their TLB misses, and `context` to know which of their TLB
-contexts are in force. Faults are traps with the guest-virtual address as tval.
+MXR). Engines call `translate` when their TLB misses, `context` to know which of their TLB contexts
+are in force, and `bus_fault` when nothing answers at the address found. Faults are traps with the
+guest-virtual address as tval.
 """
 
 from dataclasses import dataclass
@@ -55,13 +56,22 @@ def context() -> Routine:
 
 
 @cache
+def bus_fault() -> Routine:
+    """bus_fault(gva, access): the access-fault exception where no RAM or device answers."""
+    h = Hart("bus_fault", (64, 64))
+    gva, access = h.params
+    h.trap(_access_fault(h, access), gva)
+    return simplify(verify(h.finish()))
+
+
+@cache
 def walk() -> Routine:
     """walk(gva, access, priv) -> (gpa, page size): look the address up in the page tables."""
     h = Hart("walk", (64, 64, 64))
     gva, access, priv = h.params
     w = _Walk(h, gva, access, priv)
     satp = h.s.satp
-    levels = (satp >> f.SATP_MODE_SHIFT) - (f.SV39 - 3)
+    levels = ((satp >> f.SATP_MODE_SHIFT) & 3) + 3  # modes 8, 9, 10: Sv39, Sv48, Sv57
     unused = (64 - PAGE_SHIFT) - levels * INDEX_BITS
     w.page_fault_if(((gva << unused).sar(unused)) != gva)
     table = h.var(64, (satp & mask(f.PPN_BITS)) << PAGE_SHIFT, "table")
@@ -141,16 +151,18 @@ class _Walk:
 
     def up_to_date(self, pte: Val, address: Val) -> Val:
         """One bit: A (for a write also D) is set. If not: a page fault, or with ADUE they are set
-        in memory and the entry is to be read again."""
+        in memory; 0 if the entry changed meanwhile and is to be read again."""
         h = self.h
         due = pte | f.PTE_A | h.select(self.access == WRITE, f.PTE_D, 0)
+        done = h.var(1, due == pte, "done")
         with h.when(due != pte):
             self.page_fault_if(~is_set(h.s.menvcfg, f.ADUE))
             ok, _ = h.call(pmp_check(), address, PTE_SIZE, WRITE, f.SUPERVISOR)
             self.access_fault_if(ok == 0)
-            _, stored = h.phys_cas(address, pte, due)
+            before, stored = h.phys_cas(address, pte, due)
             self.access_fault_if(~stored)
-        return due == pte
+            done.set(before == pte)
+        return done.get()
 
     def found(self, ppn: Val, bits: Val, gpa: Var, page_size: Var) -> None:
         """The result: a page of 1 << bits bytes, whose number's low bits come from the address."""

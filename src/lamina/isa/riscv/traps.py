@@ -12,7 +12,6 @@ from lamina.ir.build import Val
 from lamina.ir.graph import Routine
 from lamina.ir.passes import simplify
 from lamina.ir.verify import verify
-from lamina.isa.arch import FETCH, READ
 from lamina.isa.riscv import fields as f
 from lamina.isa.riscv.csr import CsrHart
 from lamina.isa.riscv.fields import Cause
@@ -137,13 +136,3 @@ def _most_urgent(h: Hart, interrupts: Val) -> Val:
     for number in reversed(f.PRIORITY[:-1]):
         chosen = h.select(is_set(interrupts, 1 << number), number, chosen)
     return chosen
-
-
-@cache
-def bus_fault() -> Routine:
-    """bus_fault(gva, access): the access-fault exception where no RAM or device answers."""
-    h = Hart("bus_fault", (64, 64))
-    gva, access = h.params
-    data = h.select(access == READ, int(Cause.LOAD_ACCESS), int(Cause.STORE_ACCESS))
-    h.trap(h.select(access == FETCH, int(Cause.FETCH_ACCESS), data), gva)
-    return simplify(verify(h.finish()))

@@ -44,7 +44,8 @@ class Board:
     ram: RamRegion
     mrom: RamRegion
     harts: int
-    tree: Callable[[TreeOptions], bytes]
+    tree: Callable[["Board", TreeOptions], bytes]
+    """Writes the device tree of this board for one boot."""
     devices: dict[str, Device] = field(default_factory=dict)
     irq: dict[str, int] = field(default_factory=dict)
     """The interrupt controller's source number of each device that has one."""
@@ -65,7 +66,7 @@ class Board:
         stdout: str | None = None,
     ) -> bytes:
         """The flattened tree. `initrd` is (start, end) in GPAs and does not change the size."""
-        return self.tree(TreeOptions(bootargs, initrd, rng_seed, paravirtual, stdout))
+        return self.tree(self, TreeOptions(bootargs, initrd, rng_seed, paravirtual, stdout))
 
     def reset(self) -> None:
         """Power-on state of all devices; memory is the Machine's to clear."""

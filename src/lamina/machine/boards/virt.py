@@ -19,7 +19,7 @@ from lamina.devices.uart import Uart
 from lamina.devices.virtio.device import VirtioDevice
 from lamina.devices.virtio.mmio import VirtioMmio
 from lamina.machine.boards.board import Board
-from lamina.machine.boards.virt_tree import VirtTree, check_isa
+from lamina.machine.boards.virt_tree import MEI, MSI, MTI, SEI, VirtTree
 
 # The memory map.
 MROM = 0x0000_1000
@@ -39,9 +39,6 @@ VIRTIO_IRQ = 1
 VIRTIO_SLOTS = 8
 UART_IRQ = 10
 RTC_IRQ = 11
-
-# Bits of mip, which name a hart's interrupt pins.
-MSI, MTI, SEI, MEI = 3, 7, 9, 11
 
 MIN_RAM = 32 * MIB
 MAX_RAM = 64 * GIB
@@ -63,11 +60,10 @@ def build_virt(
     """Fill `space` with the board. `sink` gets the console's output; `isa` is as `rv64imac_zicsr`,
     `mmu` as `sv48`. ConfigError if there is no such board."""
     _check(harts, ram_size)
-    tree = VirtTree(harts, ram_size, check_isa(isa), mmu, timebase)
+    tree = VirtTree(isa, mmu, timebase)
     ram = space.add_ram(DRAM, ram_size, "ram")
     mrom = space.add_rom(MROM, MROM_SIZE, "mrom")
     board = Board("virt", space, ram, mrom, harts, tree.build)
-    tree.board = board
 
     plic = Plic(
         PLIC_SOURCES, [lines.line(hart, bit) for hart in range(harts) for bit in (MEI, SEI)]

@@ -8,7 +8,9 @@ adds what only the wiring knows: interrupt numbers, parents, phandles, CPUs, mem
 import re
 from collections.abc import Iterator
 
+from lamina.base.bits import U32
 from lamina.base.errors import ConfigError
+from lamina.devices.finisher import PASS, RESET
 from lamina.machine.boards.board import Board, TreeOptions
 from lamina.machine.fdt import FdtNode, flatten
 
@@ -16,7 +18,7 @@ PLIC_PHANDLE = 1
 FINISHER_PHANDLE = 2
 CPU_PHANDLE = 0x10  # and two for each hart: the cpu, its interrupt controller
 
-MSI, MTI, SEI, MEI = 3, 7, 9, 11
+MSI, MTI, SEI, MEI = 3, 7, 9, 11  # bits of mip, which name a hart's interrupt pins
 NOT_FOR_SUPERVISOR = 0xFFFF_FFFF  # how OpenSBI, too, marks the PLIC's machine-mode contexts
 CACHE_BLOCKS = {"zicbom": "cbom", "zicbop": "cbop", "zicboz": "cboz"}
 CACHE_BLOCK_SIZE = 64
@@ -39,58 +41,43 @@ def isa_extensions(isa: str) -> list[str]:
 
 
 class VirtTree:
-    """Writes the tree of one board."""
+    """Writes the tree of a virt board; what the board itself does not know is kept here."""
 
-    def __init__(self, harts: int, ram_size: int, isa: str, mmu: str, timebase: int) -> None:
+    def __init__(self, isa: str, mmu: str, timebase: int) -> None:
+        """ConfigError unless `isa` is like rv64imac_zicsr, `mmu` like sv48, `timebase` in Hz."""
         if mmu not in MMU_TYPES:
             raise ConfigError(f"mmu: {mmu!r} is not one of {', '.join(MMU_TYPES)}")
-        self._harts = harts
-        self._ram_size = ram_size
-        self._isa = isa
+        if not 0 < timebase <= U32:
+            raise ConfigError(f"timebase: {timebase} Hz is not from 1 to {U32}")
+        self._isa = check_isa(isa)
         self._mmu = mmu
         self._timebase = timebase
-        self.board: Board | None = None
 
-    def build(self, options: TreeOptions) -> bytes:
+    def build(self, board: Board, options: TreeOptions) -> bytes:
         """The flattened tree for one boot."""
         root = FdtNode()
         root.cells("#address-cells", 2)
         root.cells("#size-cells", 2)
         root.text("compatible", "riscv-virtio")
         root.text("model", "riscv-virtio,lamina")
-        self._chosen(root.node("chosen"), options)
-        self._memory(root)
-        self._cpus(root.node("cpus"))
-        self._soc(root.node("soc"), options.paravirtual)
-        _syscon(root.node("poweroff"), "syscon-poweroff", 0x5555)
-        _syscon(root.node("reboot"), "syscon-reboot", 0x7777)
+        _chosen(root.node("chosen"), options)
+        memory = root.node(f"memory@{board.ram.base:x}")
+        memory.text("device_type", "memory")
+        memory.reg(board.ram.base, board.ram.size)
+        self._cpus(root.node("cpus"), board.harts)
+        _soc(root.node("soc"), board, options.paravirtual)
+        _syscon(root.node("poweroff"), "syscon-poweroff", PASS)
+        _syscon(root.node("reboot"), "syscon-reboot", RESET)
         return flatten(root)
 
-    def _chosen(self, chosen: FdtNode, options: TreeOptions) -> None:
-        if options.bootargs:
-            chosen.text("bootargs", options.bootargs)
-        chosen.text("stdout-path", options.stdout or "/soc/serial@10000000")
-        if options.rng_seed:
-            chosen.data("rng-seed", options.rng_seed)
-        if options.initrd is not None:
-            chosen.wide("linux,initrd-start", options.initrd[0])
-            chosen.wide("linux,initrd-end", options.initrd[1])
-
-    def _memory(self, root: FdtNode) -> None:
-        assert self.board is not None
-        base = self.board.ram.base
-        memory = root.node(f"memory@{base:x}")
-        memory.text("device_type", "memory")
-        memory.reg(base, self._ram_size)
-
-    def _cpus(self, cpus: FdtNode) -> None:
+    def _cpus(self, cpus: FdtNode, harts: int) -> None:
         cpus.cells("#address-cells", 1)
         cpus.cells("#size-cells", 0)
         cpus.cells("timebase-frequency", self._timebase)
-        for hart in range(self._harts):
+        for hart in range(harts):
             self._cpu(cpus.node(f"cpu@{hart:x}"), hart)
         cluster = cpus.node("cpu-map").node("cluster0")
-        for hart in range(self._harts):
+        for hart in range(harts):
             cluster.node(f"core{hart}").cells("cpu", cpu_phandle(hart))
 
     def _cpu(self, cpu: FdtNode, hart: int) -> None:
@@ -113,40 +100,52 @@ class VirtTree:
         intc.text("compatible", "riscv,cpu-intc")
         intc.cells("phandle", intc_phandle(hart))
 
-    def _soc(self, soc: FdtNode, paravirtual: bool) -> None:
-        """Without machine mode there is no CLINT: the SBI has timers and IPIs."""
-        assert self.board is not None
-        soc.cells("#address-cells", 2)
-        soc.cells("#size-cells", 2)
-        soc.text("compatible", "simple-bus")
-        soc.flag("ranges")
-        bases = {id(device): base for base, device in self.board.space.devices}
-        for name, device in self.board.devices.items():
-            if name == "clint" and paravirtual:
-                continue
-            before = set(soc.children)
-            device.fdt_node(soc, bases[id(device)])
-            (added,) = set(soc.children) - before
-            self._wire(name, soc.children[added], paravirtual)
 
-    def _wire(self, name: str, node: FdtNode, paravirtual: bool) -> None:
-        assert self.board is not None
-        if name == "plic":
-            machine = NOT_FOR_SUPERVISOR if paravirtual else MEI
-            node.cells("interrupts-extended", *self._to_harts(machine, SEI))
-            node.cells("phandle", PLIC_PHANDLE)
-        elif name == "clint":
-            node.cells("interrupts-extended", *self._to_harts(MSI, MTI))
-        elif name == "finisher":
-            node.cells("phandle", FINISHER_PHANDLE)
-        elif name in self.board.irq:
-            node.cells("interrupts", self.board.irq[name])
-            node.cells("interrupt-parent", PLIC_PHANDLE)
+def _chosen(chosen: FdtNode, options: TreeOptions) -> None:
+    if options.bootargs:
+        chosen.text("bootargs", options.bootargs)
+    chosen.text("stdout-path", options.stdout or "/soc/serial@10000000")
+    if options.rng_seed:
+        chosen.data("rng-seed", options.rng_seed)
+    if options.initrd is not None:
+        chosen.wide("linux,initrd-start", options.initrd[0])
+        chosen.wide("linux,initrd-end", options.initrd[1])
 
-    def _to_harts(self, *pins: int) -> Iterator[int]:
-        for hart in range(self._harts):
-            for pin in pins:
-                yield from (intc_phandle(hart), pin)
+
+def _soc(soc: FdtNode, board: Board, paravirtual: bool) -> None:
+    """Without machine mode there is no CLINT: the SBI has timers and IPIs."""
+    soc.cells("#address-cells", 2)
+    soc.cells("#size-cells", 2)
+    soc.text("compatible", "simple-bus")
+    soc.flag("ranges")
+    bases = {id(device): base for base, device in board.space.devices}
+    for name, device in board.devices.items():
+        if name == "clint" and paravirtual:
+            continue
+        before = set(soc.children)
+        device.fdt_node(soc, bases[id(device)])
+        (added,) = set(soc.children) - before
+        _wire(soc.children[added], name, board, paravirtual)
+
+
+def _wire(node: FdtNode, name: str, board: Board, paravirtual: bool) -> None:
+    if name == "plic":
+        machine = NOT_FOR_SUPERVISOR if paravirtual else MEI
+        node.cells("interrupts-extended", *_to_harts(board.harts, machine, SEI))
+        node.cells("phandle", PLIC_PHANDLE)
+    elif name == "clint":
+        node.cells("interrupts-extended", *_to_harts(board.harts, MSI, MTI))
+    elif name == "finisher":
+        node.cells("phandle", FINISHER_PHANDLE)
+    elif name in board.irq:
+        node.cells("interrupts", board.irq[name])
+        node.cells("interrupt-parent", PLIC_PHANDLE)
+
+
+def _to_harts(harts: int, *pins: int) -> Iterator[int]:
+    for hart in range(harts):
+        for pin in pins:
+            yield from (intc_phandle(hart), pin)
 
 
 def cpu_phandle(hart: int) -> int:

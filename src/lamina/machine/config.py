@@ -1,0 +1,68 @@
+"""What a machine is made of, and how a run of it ends."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lamina.base.errors import ConfigError
+from lamina.base.units import MIB
+
+ENGINES = ("threaded", "reference")
+CONSOLES = ("uart", "virtio")
+
+# Everything that the harts of the virt board have, as `riscv,isa` says it.
+ISA = "_".join(
+    [
+        "rv64imafdc",
+        *("zicbom", "zicbop", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintntl"),
+        *("zihintpause", "zihpm", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa", "zfh"),
+        *("zfhmin", "zca", "zcb", "zcd", "zba", "zbb", "zbc", "zbs", "sstc"),
+        *("svade", "svadu", "svinval", "svnapot", "svpbmt"),
+    ]
+)
+# Both svade and svadu: machine-mode firmware chooses. The paravirtual boot has chosen svadu.
+PARAVIRTUAL_ISA = ISA.replace("_svade", "")
+MMU = "sv57"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """A machine to be built.
+
+    `memory` is in bytes. `firmware`: "none" starts the kernel in supervisor mode and the
+    hypervisor answers its SBI calls; a path is machine-mode firmware (OpenSBI's fw_dynamic) that
+    starts the kernel; "bare" starts the kernel itself in machine mode. `bios_image` is a raw
+    machine-mode image at the start of RAM. `deterministic`: time comes from retired instructions,
+    entropy from a constant seed.
+    """
+
+    cpus: int = 1
+    memory: int = 512 * MIB
+    engine: str = "threaded"
+    kernel: Path | bytes | None = None
+    initrd: Path | bytes | None = None
+    append: str = ""
+    firmware: str | Path = "none"
+    bios_image: Path | None = None
+    deterministic: bool = False
+    console: str = "uart"
+    trace: set[str] = field(default_factory=set)
+    log_commits: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine {self.engine!r}: there are {', '.join(ENGINES)}")
+        if self.console not in CONSOLES:
+            raise ConfigError(f"console {self.console!r}: there are {', '.join(CONSOLES)}")
+        if self.deterministic and self.cpus != 1:
+            raise ConfigError(f"deterministic mode runs one CPU, not {self.cpus}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Why a run ended. `reason`: poweroff, fail and reboot are the guest's wish (`code` is what
+    it gave the test finisher); crash is a guest that cannot go on; timeout, limit, stopped and
+    until are the caller's."""
+
+    reason: str
+    code: int = 0
+    detail: str = ""

@@ -1,0 +1,99 @@
+"""The paravirtual firmware: the Machine as the SBI's host.
+
+In a paravirtual boot there is no machine mode; `machine.sbi` answers the guest's calls and this
+file gives it the machine. In a full boot nothing here is ever called, and every hart runs.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from lamina.base.bits import U64
+from lamina.devices.finisher import ShutdownRequest
+from lamina.engine.vcpu import REQUEST_ICACHE_FLUSH, REQUEST_TLB_FLUSH, VCpu
+from lamina.machine.sbi import Sbi
+
+if TYPE_CHECKING:
+    from lamina.machine.machine import Machine
+
+SSIP = 1 << 1
+
+
+class Firmware:
+    """What the SBI implementation needs of a machine, and the machine of it."""
+
+    def __init__(self, machine: "Machine") -> None:
+        self._machine = machine
+        self.harts = machine.config.cpus
+        self._paravirtual = machine.paravirtual
+        self.sbi = Sbi(self)
+
+    # -- for the Machine -------------------------------------------------------------------------
+    def reset(self) -> None:
+        self.sbi.reset()
+
+    def call(self, hart: int) -> None:
+        self.sbi.call(hart)
+
+    def runnable(self, hart: int) -> bool:
+        return not self._paravirtual or self.sbi.runnable(hart)
+
+    # -- for the SBI -----------------------------------------------------------------------------
+    def vcpu(self, hart: int) -> VCpu:
+        return self._machine.cpus[hart]
+
+    def restart(self, hart: int, pc: int, a0: int, a1: int) -> None:
+        """Reset a hart that does not run, to begin in supervisor mode."""
+        runner = self._machine.runners[hart]
+        runner.vcpu.reset(hart_id=hart, pc=pc, paravirtual=1)
+        runner.vcpu.set_reg("x", 10, a0)
+        runner.vcpu.set_reg("x", 11, a1)
+        runner.engine.state_changed()
+        runner.kick()
+
+    def kick(self, hart: int) -> None:
+        self._machine.runners[hart].kick()
+
+    def raise_software(self, hart: int) -> None:
+        """Set SSIP on another hart."""
+        self._machine.runners[hart].raise_soft(SSIP)
+
+    def fence(self, harts: list[int], tlb: bool, icache: bool) -> None:
+        """Make harts forget translations or decoded code, and wait until they have: those that
+        are in guest code now; the others do it before they enter it again."""
+        bits = (REQUEST_TLB_FLUSH if tlb else 0) | (REQUEST_ICACHE_FLUSH if icache else 0)
+        runners = [self._machine.runners[hart] for hart in harts]
+        for runner in runners:
+            runner.vcpu.request(bits)
+        for runner in runners:
+            while runner.in_guest and runner.vcpu.get("requests") & bits:
+                time.sleep(0)
+
+    def arm_timer(self, hart: int, deadline_ticks: int) -> None:
+        self.vcpu(hart).set("stimecmp", deadline_ticks)
+        self._machine.cpu_event(hart, "stimecmp", deadline_ticks)
+
+    def ticks(self) -> int:
+        return self._machine.clock.ticks()
+
+    def shutdown(self, request: ShutdownRequest) -> None:
+        self._machine.shut_down(request)
+
+    def console_write(self, data: bytes) -> None:
+        self._machine.console.emit(data)
+
+    def console_read(self, limit: int) -> bytes:
+        return self._machine.console.take(limit)
+
+    def read(self, gpa: int, length: int) -> bytes:
+        return self._machine.space.read(gpa, length)
+
+    def write(self, gpa: int, data: bytes) -> None:
+        self._machine.space.write(gpa, data)
+
+    def translate(self, hart: int, gva: int) -> int | None:
+        return self._machine.translate(gva & U64, hart)
+
+    def steal_ns(self, hart: int) -> int:
+        """Time that the hart wanted to run and did not; kept by a scheduler, which there is none
+        of in a machine by itself."""
+        return 0

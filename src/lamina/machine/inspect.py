@@ -1,0 +1,48 @@
+"""Looking at a machine without disturbing it: address translation for debuggers.
+
+The architecture's own translate routine is evaluated against a host that reads state and page
+tables and changes neither.
+"""
+
+from typing import cast
+
+from lamina.base.bits import U64
+from lamina.bus.space import AddressSpace
+from lamina.engine.vcpu import VCpu
+from lamina.ir.evaluate import Evaluator, Host, Leave
+from lamina.isa.arch import READ
+
+
+class _Onlooker:
+    """A Host of which only the reading half exists."""
+
+    def __init__(self, vcpu: VCpu, space: AddressSpace) -> None:
+        self._vcpu = vcpu
+        self._space = space
+
+    def get(self, slot: str) -> int:
+        return self._vcpu.get(slot)
+
+    def reg_get(self, file: str, index: int) -> int:
+        return self._vcpu.reg(file, index)
+
+    def phys_load(self, gpa: int, size: int) -> tuple[int, int]:
+        if self._space.find_ram(gpa, size) is None:
+            return 0, 0
+        return int.from_bytes(self._space.read(gpa, size), "little"), 1
+
+    def phys_cas(self, gpa: int, expected: int, new: int, size: int) -> tuple[int, int]:
+        """Accessed and dirty bits are not set on behalf of an onlooker."""
+        return expected, 1
+
+    def trap(self, cause: int, tval: int) -> None:
+        raise Leave
+
+
+def translate(vcpu: VCpu, space: AddressSpace, gva: int, access: int = READ) -> int | None:
+    """The guest-physical address that the vCPU would access now, or None if it would fault."""
+    routine = Evaluator(vcpu.arch.routines["translate"])
+    try:
+        return routine(cast(Host, _Onlooker(vcpu, space)), gva & U64, access, 1)[0]
+    except Leave:
+        return None

@@ -1,0 +1,369 @@
+"""The Machine: a whole computer as a Python object.
+
+    with Machine(MachineConfig(kernel=Path("kernel"))) as m:
+        m.console.attach(sys.stdout.buffer.write)
+        outcome = m.run(timeout=60)
+
+A machine has one owner thread: the one that calls `run`, `step` and the properties. `stop`,
+`post` and the console may be used from any thread. All state of devices is guarded by the address
+space's lock.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from lamina.base.exits import Exit
+from lamina.bus.irq import IrqLine
+from lamina.bus.space import AddressSpace
+from lamina.devices.finisher import ShutdownKind, ShutdownRequest
+from lamina.devices.uart import Uart
+from lamina.devices.virtio.console import VirtioConsole
+from lamina.devices.virtio.rng import VirtioRng
+from lamina.engine.contract import Engine, EngineMaker
+from lamina.engine.reference.engine import ReferenceEngine
+from lamina.engine.threaded.engine import ThreadedEngine
+from lamina.engine.vcpu import VCpu
+from lamina.isa.riscv import RISCV64
+from lamina.machine import inspect
+from lamina.machine.boards.virt import build_virt, plug_virtio
+from lamina.machine.boot import Boot, is_paravirtual
+from lamina.machine.clock import INSTRUCTIONS_PER_TICK, NS_PER_TICK, InstructionClock, RealClock
+from lamina.machine.config import (
+    ISA,
+    MMU,
+    PARAVIRTUAL_ISA,
+    MachineConfig,
+    Outcome,
+)
+from lamina.machine.console import Console
+from lamina.machine.entropy import entropy_source
+from lamina.machine.firmware import Firmware
+from lamina.machine.memory import Memory
+from lamina.machine.runner import Runner
+
+ENGINES: dict[str, EngineMaker] = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
+INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
+
+
+class _Pins:
+    """Hands the interrupt pins of the runners to the board, which is built before them."""
+
+    def __init__(self, runners: list[Runner]) -> None:
+        self._runners = runners
+
+    def line(self, hart: int, bit: int) -> IrqLine:
+        return IrqLine(lambda level: self._runners[hart].set_irq(bit, level))
+
+
+class Machine:
+    """A RISC-V 64 computer of QEMU's `virt` kind, built from a MachineConfig."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        self.config = config
+        self.console = Console()
+        self.space = AddressSpace()
+        self.memory = Memory(self.space)
+        self.on_trap: Callable[[Machine, int], None] | None = None
+        self.breakpoints: set[int] = set()
+        self._runners: list[Runner] = []
+        self._posts: deque[Callable[[], None]] = deque()
+        self._finished = threading.Condition()  # guards _outcome and _failure
+        self._outcome: Outcome | None = None
+        self._failure: BaseException | None = None
+        self._stop_asked = False
+        self.ending = True
+        try:
+            self._build()
+        except BaseException:
+            self.space.close()
+            raise
+
+    def _build(self) -> None:
+        config = self.config
+        self.clock: RealClock | InstructionClock
+        if config.deterministic:
+            self.clock = InstructionClock(lambda: self.cpus[0].icount, self._announce_time)
+        else:
+            self.clock = RealClock(self.space.lock, self._announce_time)
+        self.board = build_virt(
+            self.space,
+            config.cpus,
+            config.memory,
+            _Pins(self._runners),
+            self.clock,
+            self._printed,
+            self.shut_down,
+            PARAVIRTUAL_ISA if is_paravirtual(config) else ISA,
+            MMU,
+        )
+        plug_virtio(self.board, VirtioRng(entropy_source(config.deterministic)))
+        self._virtio_console = VirtioConsole(self._printed)
+        plug_virtio(self.board, self._virtio_console)
+        self._boot = Boot(config, self.board)
+        for index in range(config.cpus):
+            self._runners.append(Runner(self, index))
+        self.firmware = Firmware(self)
+        if isinstance(self.clock, InstructionClock):
+            self.clock.on_earlier = self._runners[0].interrupt
+        self.console.connect(lambda: self.post(self._feed_console))
+        self.reset()
+
+    def make_engine(self, index: int) -> Engine:
+        """A vCPU and the engine that runs it."""
+        engine = ENGINES[self.config.engine]
+        return engine(
+            RISCV64, index, self.space, lambda event, value: self.cpu_event(index, event, value)
+        )
+
+    # -- life ------------------------------------------------------------------------------------
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give all host resources back."""
+        self.clock.close()
+        for runner in self._runners:
+            runner.engine.close()
+        self._runners.clear()
+        self.space.close()
+
+    def reset(self) -> None:
+        """Power-on: memory as loaded, devices and vCPUs reset, guest time at zero."""
+        self.board.reset()
+        self.board.ram.clear()
+        self._boot.write()
+        for runner in self._runners:
+            runner.vcpu.reset(**self._boot.start_of(runner.index))
+            for number, value in self._boot.registers_of(runner.index).items():
+                runner.vcpu.set_reg("x", number, value)
+            runner.engine.state_changed()
+        self.firmware.reset()
+        self.clock.set_ticks(0)
+
+    def device_tree(self) -> bytes:
+        """The flattened device tree of this machine's boot."""
+        return self._boot.device_tree()
+
+    # -- running ---------------------------------------------------------------------------------
+    def run(
+        self,
+        max_instructions: int | None = None,
+        timeout: float | None = None,
+        until: "Callable[[Machine], bool] | None" = None,
+    ) -> Outcome:
+        """Run until something ends it: the guest (poweroff, fail, reboot, crash), `stop`, `timeout`
+        seconds, a breakpoint, or a vCPU that has retired exactly `max_instructions`. `until` is
+        asked about 20 times a second (with deterministic time: every million instructions)."""
+        if self.breakpoints:
+            return self._run_to_breakpoint(max_instructions)
+        if until is not None:
+            return self._run_until(until, max_instructions, timeout)
+        return self._run(max_instructions, timeout)
+
+    def _run(self, max_instructions: int | None, timeout: float | None) -> Outcome:
+        with self._finished:
+            self._outcome = Outcome("stopped") if self._stop_asked else None
+            self._failure = None
+            self._stop_asked = False
+            self.ending = self._outcome is not None
+        for runner in self._runners:
+            runner.engine.watch_traps(self.on_trap is not None)
+        self.console.set_ended(False)
+        self.clock.go()
+        for runner in self._runners:
+            runner.start(max_instructions)
+        try:
+            with self._finished:
+                self._finished.wait_for(lambda: self.ending, timeout)
+        finally:
+            self.end(Outcome("timeout"))
+            for runner in self._runners:
+                runner.join()
+            self.clock.halt()
+            self.console.set_ended(True)
+        if self._failure is not None:
+            raise self._failure
+        assert self._outcome is not None
+        return self._outcome
+
+    def _run_until(
+        self,
+        until: "Callable[[Machine], bool]",
+        max_instructions: int | None,
+        timeout: float | None,
+    ) -> Outcome:
+        """In short runs, with the question between them."""
+        end = None if max_instructions is None else self.icount + max_instructions
+        deadline = None if timeout is None else self.clock_seconds() + timeout
+        while not until(self):
+            left = None if end is None else end - self.icount
+            chunk = 1_000_000 if left is None else min(left, 1_000_000)
+            by_count = self.config.deterministic or left is not None
+            outcome = self._run(chunk if by_count else None, None if by_count else 0.05)
+            if outcome.reason not in ("limit", "timeout"):
+                return outcome
+            if end is not None and self.icount >= end:
+                return Outcome("limit")
+            if deadline is not None and self.clock_seconds() > deadline:
+                return Outcome("timeout")
+        return Outcome("until")
+
+    def _run_to_breakpoint(self, max_instructions: int | None) -> Outcome:
+        """One instruction at a time on the first vCPU, until its pc is a breakpoint."""
+        left = max_instructions
+        while left is None or left > 0:
+            outcome = self._run(1, None)
+            if outcome.reason != "limit":
+                return outcome
+            if self.pc in self.breakpoints:
+                return Outcome("breakpoint", detail=f"pc = {self.pc:#x}")
+            left = None if left is None else left - 1
+        return Outcome("limit")
+
+    def clock_seconds(self) -> float:
+        """Guest time since power-on."""
+        return self.clock.ticks() * NS_PER_TICK / 1e9
+
+    def step(self, cpu: int = 0) -> Exit:
+        """Run one instruction of a vCPU, or take one trap."""
+        engine = self._runners[cpu].engine
+        engine.state_changed()
+        code = engine.step()
+        if code is Exit.HYPERCALL:
+            self.hypercall(cpu)
+        return code
+
+    def stop(self) -> None:
+        """End the run, or the next one if none is under way; from any thread."""
+        with self._finished:
+            self._stop_asked = self.ending
+        self.end(Outcome("stopped"))
+
+    def post(self, event: Callable[[], None]) -> None:
+        """The one door for input from outside: `event` is called at a boundary of the first vCPU,
+        with the address space's lock held; from any thread."""
+        self._posts.append(event)
+        if self._runners:
+            self._runners[0].interrupt()
+
+    # -- looking and changing --------------------------------------------------------------------
+    @property
+    def cpus(self) -> list[VCpu]:
+        """The vCPUs."""
+        return [runner.vcpu for runner in self._runners]
+
+    @property
+    def pc(self) -> int:
+        """The first vCPU's program counter."""
+        return self.cpus[0].pc
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.cpus[0].pc = value
+
+    @property
+    def regs(self) -> dict[str, int]:
+        """All registers and CSR slots of the first vCPU, by name (a copy)."""
+        return dict(self.cpus[0].items())
+
+    @property
+    def icount(self) -> int:
+        """Instructions retired by the first vCPU since the machine was built."""
+        return self.cpus[0].icount
+
+    def translate(self, gva: int, cpu: int = 0) -> int | None:
+        """The physical address behind a virtual one for a read now, or None if it would fault."""
+        return inspect.translate(self.cpus[cpu], self.space, gva)
+
+    # -- from the runners and devices ------------------------------------------------------------
+    @property
+    def runners(self) -> list[Runner]:
+        """The vCPUs' threads; for the firmware."""
+        return self._runners
+
+    @property
+    def paravirtual(self) -> bool:
+        """Whether the hypervisor answers the guest's SBI calls."""
+        return self._boot.paravirtual
+
+    def runnable(self, index: int) -> bool:
+        """Whether a vCPU has work at all (the firmware may have stopped it)."""
+        return self.firmware.runnable(index)
+
+    def take_posts(self, index: int) -> None:
+        """Let posted events happen; on the first vCPU's thread."""
+        while index == 0 and self._posts:
+            event = self._posts.popleft()
+            with self.space.lock:
+                event()
+
+    def hypercall(self, index: int) -> None:
+        """A guest calls its hypervisor."""
+        self.firmware.call(index)
+
+    def trapped(self, index: int) -> None:
+        """A vCPU took a trap while traps are watched."""
+        if self.on_trap is not None:
+            self.on_trap(self, index)
+
+    def end(self, outcome: Outcome) -> None:
+        """End the run; the first outcome counts."""
+        with self._finished:
+            if self._outcome is None:
+                self._outcome = outcome
+            self.ending = True
+            self._finished.notify_all()
+        for runner in self._runners:
+            runner.interrupt()
+
+    def fail(self, error: BaseException) -> None:
+        """A vCPU's thread died of a bug of ours: `run` raises it."""
+        self._failure = error
+        self.end(Outcome("crash", detail=str(error)))
+
+    def shut_down(self, request: ShutdownRequest) -> None:
+        """The guest asks to stop: test finisher, SBI."""
+        match request.kind:
+            case ShutdownKind.POWEROFF:
+                self.end(Outcome("poweroff", request.code))
+            case ShutdownKind.FAIL:
+                self.end(Outcome("fail", request.code))
+            case ShutdownKind.REBOOT:
+                self.end(Outcome("reboot", request.code))
+
+    def cpu_event(self, index: int, event: str, value: int) -> None:
+        """A vCPU changed its own timer (Sstc)."""
+        key = ("stimecmp", index)
+        if event == "stimecmp":
+            self.clock.arm(key, value, self._runners[index].kick)
+
+    def _announce_time(self, offset: int) -> None:
+        deterministic = self.config.deterministic
+        divisor = INSTRUCTIONS_PER_TICK if deterministic else NS_PER_TICK
+        for runner in self._runners:
+            runner.engine.set_time(offset, divisor, deterministic)
+
+    def _printed(self, data: bytes) -> None:
+        self.console.emit(data)
+
+    def _feed_console(self) -> None:
+        """Hand typed bytes to the device; what finds no room is tried again."""
+        device: Uart | VirtioConsole = self._virtio_console
+        if self.config.console == "uart":
+            uart = self.board.devices["uart0"]
+            assert isinstance(uart, Uart)
+            device = uart
+        device.receive(self.console.take(device.room))
+        if device.room == 0:
+            self.clock.arm("console", self.clock.ticks() + INPUT_RETRY_TICKS, self._feed_console)

@@ -1,0 +1,148 @@
+"""The thread of one vCPU: run the engine, act on why it came out, sleep while the guest idles.
+
+Hypervisors have this one loop at their heart. The Machine makes a runner for each vCPU, starts
+them all for a run and joins them at its end; between runs the state belongs to the caller.
+"""
+
+import threading
+from typing import TYPE_CHECKING, assert_never
+
+from lamina.base.errors import LaminaError
+from lamina.base.exits import Exit
+from lamina.engine.vcpu import ALWAYS_PENDING, REQUEST_STOP
+from lamina.machine.clock import InstructionClock
+from lamina.machine.config import Outcome
+
+if TYPE_CHECKING:
+    from lamina.machine.machine import Machine
+
+UNLIMITED = 1 << 62
+
+
+class Runner:
+    """One vCPU and its thread."""
+
+    def __init__(self, machine: "Machine", index: int) -> None:
+        self.index = index
+        self.engine = machine.make_engine(index)
+        self.vcpu = self.engine.vcpu
+        self.in_guest = False  # true while guest code may run; read by remote fences
+        self._machine = machine
+        self._signal = threading.Event()  # something happened that an idle guest must see
+        self._end = UNLIMITED
+        self._thread: threading.Thread | None = None
+        self._soft_lock = threading.Lock()  # guards _soft
+        self._soft = 0  # bits that other threads want in mip_soft, which only this one writes
+
+    # -- from any thread -------------------------------------------------------------------------
+    def kick(self) -> None:
+        """Interrupts, posts or the run's end must be looked at: soon if the guest runs, at once
+        if it sleeps."""
+        self.vcpu.words[self.vcpu.arch.layout.index["pending"]] = ALWAYS_PENDING
+        self._signal.set()
+
+    def interrupt(self) -> None:
+        """Bring the vCPU out of guest code."""
+        self.vcpu.request(REQUEST_STOP)
+        self._signal.set()
+
+    def set_irq(self, line: int, level: bool) -> None:
+        self.vcpu.set_irq(line, level)
+        if level:
+            self._signal.set()
+
+    def raise_soft(self, bits: int) -> None:
+        """Set software-interrupt bits, which the guest itself clears."""
+        with self._soft_lock:
+            self._soft |= bits
+        self.interrupt()
+
+    # -- from the owner --------------------------------------------------------------------------
+    def start(self, max_instructions: int | None) -> None:
+        self._end = UNLIMITED
+        if max_instructions is not None:
+            self._end = self.vcpu.icount + max_instructions
+        self.engine.state_changed()
+        name = f"lamina-vcpu{self.index}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    # -- the thread ------------------------------------------------------------------------------
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except LaminaError as error:
+            self._machine.end(Outcome("crash", detail=str(error)))
+        except BaseException as error:  # a bug of ours must not leave the owner waiting
+            self._machine.fail(error)
+
+    def _loop(self) -> None:
+        machine = self._machine
+        while not machine.ending:
+            self._signal.clear()
+            self._take_soft()
+            machine.take_posts(self.index)
+            if machine.ending:
+                return
+            if not machine.runnable(self.index):
+                self._signal.wait()
+                continue
+            budget = self._budget()
+            if budget <= 0:
+                machine.end(Outcome("limit"))
+                return
+            self.in_guest = True
+            code = self.engine.run(budget)
+            self.in_guest = False
+            self._act(code)
+
+    def _take_soft(self) -> None:
+        if self._soft:
+            with self._soft_lock:
+                bits, self._soft = self._soft, 0
+            self.vcpu.set("mip_soft", self.vcpu.get("mip_soft") | bits)
+
+    def _budget(self) -> int:
+        """How far to run: to the caller's limit or, in deterministic time, the next timer."""
+        clock = self._machine.clock
+        left = self._end - self.vcpu.icount
+        if isinstance(clock, InstructionClock):
+            while (due := clock.budget()) == 0:
+                with self._machine.space.lock:
+                    clock.fire()
+            if due is not None:
+                return min(left, due)
+        return left
+
+    def _act(self, code: Exit) -> None:
+        machine = self._machine
+        match code:
+            case Exit.LIMIT | Exit.REQUEST:
+                pass
+            case Exit.IDLE:
+                self._idle()
+            case Exit.HYPERCALL:
+                machine.hypercall(self.index)
+            case Exit.STUCK:
+                where = f"CPU {self.index}: its trap handler at {self.vcpu.pc:#x} cannot run"
+                machine.end(Outcome("crash", detail=where))
+            case Exit.TRAP:
+                machine.trapped(self.index)
+            case Exit.BREAKPOINT:
+                machine.end(Outcome("breakpoint"))
+            case _:
+                assert_never(code)
+
+    def _idle(self) -> None:
+        """Sleep until something happens. Waking for nothing is allowed: wfi is a hint."""
+        clock = self._machine.clock
+        if isinstance(clock, InstructionClock):
+            with self._machine.space.lock:
+                if clock.sleep():
+                    return
+        self._signal.wait()
