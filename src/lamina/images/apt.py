@@ -130,7 +130,8 @@ def find_keyring(folder: Path = KEYRING_FOLDER) -> Path:
             return folder / name
     raise HostError(
         "Debian's archive keyring is missing, so its packages cannot be verified;"
-        " install the package debian-archive-keyring, or boot a kernel of yours with lamina boot --kernel"
+        " install the package debian-archive-keyring, or boot a kernel of yours with"
+        " lamina boot --kernel K"
     )
 
 
