@@ -77,7 +77,7 @@ def canonical(name: str, width: int, value: int) -> int:
     return f.nan if value & (f.sign - 1) > f.infinity else value
 
 
-@pytest.mark.parametrize("operation", operations(), ids=lambda o: o[0])
+@pytest.mark.parametrize("operation", list(operations()), ids=lambda o: o[0])
 @pytest.mark.parametrize("which", ["definition", "softfloat"])
 def test_agrees_with_testfloat(operation: Operation, which: str) -> None:
     function, name, width, attrs = operation
