@@ -235,6 +235,8 @@ def test_shell_in_debian_shows_the_boot(
         (["run", "debian", "--firmware", "/no/such"], "no such file"),
         (["boot"], "nothing to boot"),
         (["boot", "--kernel", "/no/such"], "no such file"),
+        (["boot", "--bios-image", "/no/such"], "--bios-image /no/such: no such file"),
+        (["boot", "--kernel", "/dev/null", "--initrd", "/"], "--initrd /: no such file"),
         (["boot", "--cpus", "many"], "--cpus"),
         (["boot", "--timeout", "-1"], "--timeout"),
         (["boot", "--dump-dtb", "/no/such/dtb"], "cannot be written"),

@@ -114,6 +114,7 @@ done
         ("E: Write error - write (28: No space left on device)", "disk is full"),
         ("W: GPG error: NO_PUBKEY 6ED0E7B82643E131", "newer debian-archive-keyring"),
         ("Err:1 x  Could not resolve 'mirror.example'", "--mirror URL"),
+        ("E: Unable to locate package base-files", "lists lack a package"),
         ("E: The repository 'x trixie Release' does not have a Release file.", "does not hold"),
         ("noise\nE: Something new went wrong", "Something new went wrong"),
         ("", "said nothing"),

@@ -137,19 +137,25 @@ def _settings(parts: Parts, common: Common) -> dict[str, Any]:
         "memory": parse_size(common.memory, "--memory"),
         "engine": common.engine,
         "kernel": _file(parts.kernel, "--kernel", common.mirror),
-        "initrd": parts.initrd,
+        "initrd": _existing(parts.initrd, "--initrd"),
         "append": common.append,
         "firmware": (
             "none"
             if common.firmware == "none"
             else _file(common.firmware, "--firmware", common.mirror)
         ),
-        "bios_image": parts.bios_image,
+        "bios_image": _existing(parts.bios_image, "--bios-image"),
         "deterministic": common.deterministic,
         "console": parts.console,
         "trace": set(parts.trace),
         "log_commits": parts.log_commits,
     }
+
+
+def _existing(content: Path | bytes | None, option: str) -> Path | bytes | None:
+    if isinstance(content, Path) and not content.is_file():
+        raise ImageError(f"{option} {content}: no such file")
+    return content
 
 
 def _file(name: str | None, option: str, mirror: str | None) -> Path | None:

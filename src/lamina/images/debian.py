@@ -70,7 +70,7 @@ def ensure(progress: Progress, mirror: str | None = None) -> DebianImage:
     cache = image_cache()
     facts = cache.find()
     if facts is None:
-        with cache.lock():
+        with cache.lock(progress):
             facts = cache.find() or _build(cache, progress, mirror)
     return DebianImage(
         cache.folder / "kernel", cache.folder / "initrd", [str(item) for item in facts["packages"]]

@@ -97,8 +97,8 @@ class StealTime:
     def save(self) -> list[dict[str, int] | None]:
         """By hart: none, or the area; the account goes on from there on any host."""
         return [
-            area and {"gpa": area.gpa, "sequence": area.sequence, "steal": area.steal}
-            for area in self._areas
+            None if a is None else {"gpa": a.gpa, "sequence": a.sequence, "steal": a.steal}
+            for a in self._areas
         ]
 
     def parse(self, state: list[Any]) -> list[Area | None]:
