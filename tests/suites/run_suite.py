@@ -118,18 +118,20 @@ def run_elf(path: Path, engine: str, cpus: int, max_instructions: int) -> tuple[
 
 def watch(machine: Machine, tohost: int, poll: int, max_instructions: int) -> int:
     """Run in steps of `poll` instructions until the program has reported; its tohost value."""
-    printed = 0
-    for _ in range(0, max_instructions, poll):
-        outcome = machine.run(max_instructions=poll)
+    printed, left = 0, max_instructions
+    while left > 0:
+        outcome = machine.run(max_instructions=min(poll, left))
         status = int.from_bytes(machine.memory.read(tohost, 8), "little")
         if status >> 48 == HTIF_PUT_CHARACTER and printed < CONSOLE_LIMIT:
             sys.stderr.write(chr(status & 0x7F))
             machine.memory.write(tohost, bytes(8))
-            printed += 1
+            printed += 1  # it waited for this: no instructions are charged
         elif status != NOT_FINISHED:
             return status
         elif outcome.reason != "limit":
             raise LaminaError(f"{outcome.reason} at pc = {machine.pc:#x}: {outcome.detail}")
+        else:
+            left -= poll
     return NOT_FINISHED
 
 
