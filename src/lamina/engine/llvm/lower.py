@@ -58,7 +58,9 @@ class FunctionWriter:
         self.out(terminator)
         self.closed = True
 
-    def branch(self, condition: str, yes: str, no: str, weights: tuple[int, int] | None = None) -> None:
+    def branch(
+        self, condition: str, yes: str, no: str, weights: tuple[int, int] | None = None
+    ) -> None:
         hint = ""
         if weights is not None:
             hint = ", !prof !0" if weights[0] > weights[1] else ", !prof !1"
@@ -273,7 +275,9 @@ class FunctionWriter:
         self.out(f"store i64 {self.use(op.args[0])}, ptr {pointer}")
 
     def register_pointer(self, file: str, index: str) -> str:
-        base = self.temp(f"getelementptr inbounds i8, ptr %s, i64 {8 * self.layout.file_base[file]}")
+        base = self.temp(
+            f"getelementptr inbounds i8, ptr %s, i64 {8 * self.layout.file_base[file]}"
+        )
         return self.temp(f"getelementptr inbounds i64, ptr {base}, i64 {index}")
 
     def op_reg_get(self, op: Op) -> None:

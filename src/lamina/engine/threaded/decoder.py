@@ -41,7 +41,9 @@ class Handler:
 
     @property
     def name(self) -> str:
-        return f"{self.insn.name}.{id_of(self.insn)}.{self.length}" + (".local" if self.local else "")
+        return f"{self.insn.name}.{id_of(self.insn)}.{self.length}" + (
+            ".local" if self.local else ""
+        )
 
 
 def id_of(insn: Insn) -> str:

@@ -96,7 +96,9 @@ class ThreadedEngine:
         self.vcpu.words[self.layout.at[name] // 8] = value
 
     def _set_up(self) -> None:
-        for name, callback in zip(("mmio_read", "mmio_write", "notify"), self._callbacks, strict=True):
+        for name, callback in zip(
+            ("mmio_read", "mmio_write", "notify"), self._callbacks, strict=True
+        ):
             self._word(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
         libc = ctypes.CDLL(None)
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)

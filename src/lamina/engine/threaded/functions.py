@@ -116,7 +116,9 @@ class MemoryWriter(FunctionWriter):
         return self.temp(f"extractvalue {{ i1, ptr }} {answer}, 1")
 
     def op_rmw(self, op: Op) -> None:
-        kind = {"swap": "xchg", "minu": "umin", "maxu": "umax"}.get(op.attrs["kind"], op.attrs["kind"])
+        kind = {"swap": "xchg", "minu": "umin", "maxu": "umax"}.get(
+            op.attrs["kind"], op.attrs["kind"]
+        )
         kind = kind or op.attrs["kind"]
         pointer, w = self._atomic_pointer(op), op.args[1].width
         value = self.use(op.args[1])
@@ -143,7 +145,9 @@ class MemoryWriter(FunctionWriter):
 
     def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
         size = op.attrs["size"]
-        call = f"call ptr @phys_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
+        call = (
+            f"call ptr @phys_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
+        )
         pointer = self.temp(call)
         ok = self.temp(f"icmp ne ptr {pointer}, null")
         # Where there is no RAM the access goes to a dead word, so that no branch is needed.
@@ -361,7 +365,9 @@ class HandlerWriter(MemoryWriter):
             self._dispatch(self.use(op.args[0]))
             return
         budget = self._spent()
-        pending = self.temp(f"load atomic i64, ptr {self.slot_pointer('pending')} monotonic, align 8")
+        pending = self.temp(
+            f"load atomic i64, ptr {self.slot_pointer('pending')} monotonic, align 8"
+        )
         quiet = self.temp(f"icmp sgt i64 {budget}, {pending}")
         go, out = self.label("go"), self.label("out")
         self.branch(quiet, go, out, (1, 0))
