@@ -59,7 +59,7 @@ ENDINGS = {
 }
 
 _START = (
-    f"""
+    """
         j start
         .balign 256
 vector:
