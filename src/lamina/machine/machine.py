@@ -43,6 +43,7 @@ from lamina.machine.entropy import entropy_source
 from lamina.machine.firmware import Firmware
 from lamina.machine.memory import Memory
 from lamina.machine.runner import Runner
+from lamina.machine.storage import Storage
 
 ENGINES: dict[str, EngineMaker] = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
 INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
@@ -75,10 +76,12 @@ class Machine:
         self._failure: BaseException | None = None
         self._stop_asked = False
         self.ending = True
+        self.storage = Storage(config.disks)
         try:
             self._build()
         except BaseException:
             self.space.close()
+            self.storage.close()
             raise
 
     def _build(self) -> None:
@@ -99,6 +102,8 @@ class Machine:
             PARAVIRTUAL_ISA if is_paravirtual(config) else ISA,
             MMU,
         )
+        for disk in self.storage.devices:
+            plug_virtio(self.board, disk)
         plug_virtio(self.board, VirtioRng(entropy_source(config.deterministic)))
         self._virtio_console = VirtioConsole(self._printed)
         plug_virtio(self.board, self._virtio_console)
@@ -137,6 +142,7 @@ class Machine:
             runner.engine.close()
         self._runners.clear()
         self.space.close()
+        self.storage.close()
 
     def reset(self) -> None:
         """Power-on: memory as loaded, devices and vCPUs reset, guest time at zero."""
