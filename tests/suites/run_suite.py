@@ -109,7 +109,7 @@ def run_elf(path: Path, engine: str, cpus: int, max_instructions: int) -> tuple[
 
     symbols = read_symbols(path)
     config = MachineConfig(
-        kernel=path, firmware="bare", engine=engine, memory=MEMORY_BYTES, cpus=cpus
+        kernel=path, firmware="bare", engine=engine, memory=MEMORY_BYTES, cpus=cpus, svade=True
     )
     poll = REFERENCE_POLL_INSTRUCTIONS if engine == "reference" else POLL_INSTRUCTIONS
     with Machine(config) as machine:
