@@ -14,8 +14,9 @@ ISA = "_".join(
     [
         "rv64imafdc",
         *("zicbom", "zicbop", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintntl"),
-        *("zihintpause", "zihpm", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa", "zfh"),
-        *("zfhmin", "zca", "zcb", "zcd", "zba", "zbb", "zbc", "zbs", "sstc"),
+        *("zihintpause", "zihpm", "zimop", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa"),
+        *("zfh", "zfhmin", "zca", "zcb", "zcd", "zcmop", "zba", "zbb", "zbc", "zbkb", "zbkc"),
+        *("zbkx", "zbs", "sstc"),
         *("svade", "svadu", "svinval", "svnapot", "svpbmt"),
     ]
 )

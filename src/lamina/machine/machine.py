@@ -47,6 +47,7 @@ from lamina.machine.runner import Runner
 from lamina.machine.trace import Tracer
 
 ENGINES: dict[str, EngineMaker] = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
+UNTIL_SECONDS = 0.05  # how often `run` asks its `until`
 INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
 
 
@@ -185,7 +186,8 @@ class Machine:
     ) -> Outcome:
         """Run until something ends it: the guest (poweroff, fail, reboot, crash), `stop`, `timeout`
         seconds, a breakpoint, or a vCPU that has retired exactly `max_instructions`. `until` is
-        asked about 20 times a second (with deterministic time: every million instructions)."""
+        asked 20 times a second (with deterministic time also every million instructions). A guest
+        that idles retires nothing: without a `timeout` it may never reach `max_instructions`."""
         if self.breakpoints:
             return self._run_to_breakpoint(max_instructions)
         if until is not None:
@@ -232,9 +234,10 @@ class Machine:
         deadline = None if timeout is None else self.clock_seconds() + timeout
         while not until(self):
             left = None if end is None else end - self.icount
-            chunk = 1_000_000 if left is None else min(left, 1_000_000)
-            by_count = self.config.deterministic or left is not None
-            outcome = self._run(chunk if by_count else None, None if by_count else 0.05)
+            chunk = left
+            if self.config.deterministic:
+                chunk = 1_000_000 if left is None else min(left, 1_000_000)
+            outcome = self._run(chunk, UNTIL_SECONDS)
             if outcome.reason not in ("limit", "timeout"):
                 return outcome
             if end is not None and self.icount >= end:
@@ -263,9 +266,8 @@ class Machine:
         """Run one instruction of a vCPU, or take one trap."""
         engine = self._runners[cpu].engine
         engine.state_changed()
-        code = engine.step()
-        while code is Exit.REQUEST:  # a stop that was asked for when the last run was ending
-            code = engine.step()
+        while (code := engine.step()) is Exit.REQUEST:
+            pass  # asked for by the run before
         if code is Exit.HYPERCALL:
             self.hypercall(cpu)
         return code
