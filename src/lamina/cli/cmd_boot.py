@@ -40,7 +40,15 @@ BiosImage = Annotated[
 ]
 Trace = Annotated[
     list[str] | None,
-    typer.Option("--trace", metavar="WHAT", help="What to trace: irq, trap, mmio:uart0; by comma."),
+    typer.Option(
+        "--trace",
+        metavar="KINDS",
+        help="Print events, by comma: trap, irq, sbi, exit, mmio or mmio:DEVICE (mmio:uart0).",
+    ),
+]
+TraceFile = Annotated[
+    Path | None,
+    typer.Option("--trace-file", metavar="F", help="Where --trace goes instead of stderr."),
 ]
 LogCommits = Annotated[
     Path | None,
@@ -66,6 +74,7 @@ def boot(
     max_instructions: MaxInstructions = None,
     timeout: Timeout = None,
     trace: Trace = None,
+    trace_file: TraceFile = None,
     log_commits: LogCommits = None,
     dump_dtb: DumpDtb = None,
     mirror: Mirror = None,
@@ -80,6 +89,7 @@ def boot(
       lamina boot --kernel Image --initrd initrd.cpio --append 'console=ttyS0'
       lamina boot --firmware opensbi --kernel u-boot
       lamina boot --kernel rv64ui-p-add --max-instructions 100000
+      lamina boot --kernel Image --trace mmio:uart0,irq --trace-file events
       lamina boot --cpus 4 --dump-dtb virt.dtb
     """
     from lamina.cli import launch
@@ -101,6 +111,7 @@ def boot(
         console=console.value,
         max_instructions=max_instructions,
         trace=frozenset(item for text in trace or [] for item in text.split(",") if item),
+        trace_file=trace_file,
         log_commits=log_commits,
     )
     raise typer.Exit(launch.boot_parts(parts, common, dump_dtb))

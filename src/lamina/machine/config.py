@@ -14,8 +14,9 @@ ISA = "_".join(
     [
         "rv64imafdc",
         *("zicbom", "zicbop", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintntl"),
-        *("zihintpause", "zihpm", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa", "zfh"),
-        *("zfhmin", "zca", "zcb", "zcd", "zba", "zbb", "zbc", "zbs", "sstc"),
+        *("zihintpause", "zihpm", "zimop", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa"),
+        *("zfh", "zfhmin", "zca", "zcb", "zcd", "zcmop", "zba", "zbb", "zbc", "zbkb", "zbkc"),
+        *("zbkx", "zbs", "sstc"),
         *("svade", "svadu", "svinval", "svnapot", "svpbmt"),
     ]
 )
@@ -32,7 +33,8 @@ class MachineConfig:
     hypervisor answers its SBI calls; a path is machine-mode firmware (OpenSBI's fw_dynamic) that
     starts the kernel; "bare" starts the kernel itself in machine mode. `bios_image` is a raw
     machine-mode image at the start of RAM. `deterministic`: time comes from retired instructions,
-    entropy from a constant seed.
+    entropy from a constant seed. `trace`: kinds of events (`machine/trace.py`) that are written to
+    `trace_file`, or standard error. `log_commits`: a file for every instruction's effects.
     """
 
     cpus: int = 1
@@ -46,6 +48,7 @@ class MachineConfig:
     deterministic: bool = False
     console: str = "uart"
     trace: set[str] = field(default_factory=set)
+    trace_file: Path | None = None
     log_commits: Path | None = None
 
     def __post_init__(self) -> None:
