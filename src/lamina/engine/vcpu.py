@@ -14,7 +14,7 @@ from lamina.base.errors import SnapshotError
 from lamina.isa.arch import Arch
 
 # Bits of the word `requests`, set by other threads and taken at the next boundary.
-REQUEST_TLB_FLUSH, REQUEST_ICACHE_FLUSH, REQUEST_STOP = 1, 2, 4
+REQUEST_TLB_FLUSH, REQUEST_ICACHE_FLUSH, REQUEST_STOP, REQUEST_SAMPLE = 1, 2, 4, 8
 ALWAYS_PENDING = (1 << 63) - 1  # above every instruction budget
 
 

@@ -97,3 +97,34 @@ class LoadedCode:
         if address == 0:
             raise KeyError(f"the compiled runtime has no {name}")
         return address
+
+
+class RegionCompiler:
+    """Compiles small modules that call the runtime, and keeps them in this process."""
+
+    def __init__(self, symbols: dict[str, int]) -> None:
+        self._machine = target_machine(2)
+        self._tuning = llvm.create_pipeline_tuning_options(speed_level=1)
+        self._engines: list[llvm.ExecutionEngine] = []
+        self._defined: dict[str, int] = {}
+        for name, address in symbols.items():
+            self.define(name, address)
+
+    def define(self, name: str, address: int) -> None:
+        """Make a function of the runtime known by name."""
+        if self._defined.get(name) != address:
+            self._defined[name] = address
+            llvm.add_symbol(name, address)
+
+    def compile(self, text: str, name: str) -> int:
+        """The address of function `name` of a module."""
+        module = llvm.parse_assembly(text)
+        module.triple = self._machine.triple
+        module.data_layout = str(self._machine.target_data)
+        module.verify()
+        passes = llvm.create_pass_builder(self._machine, self._tuning)
+        passes.getModulePassManager().run(module, passes)
+        engine = llvm.create_mcjit_compiler(module, target_machine(2))
+        engine.finalize_object()
+        self._engines.append(engine)
+        return int(engine.get_function_address(name))

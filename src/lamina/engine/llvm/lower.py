@@ -8,7 +8,7 @@ subclasses: a shared routine returns `{i1 left, results...}`, an instruction han
 from collections.abc import Callable
 
 from lamina.base.bits import mask
-from lamina.ir.graph import Block, Op, Routine, Value
+from lamina.ir.graph import Block, Op, Routine, Value, Variable
 from lamina.isa.arch import StateLayout
 
 BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
@@ -86,9 +86,13 @@ class FunctionWriter:
     def body(self) -> None:
         """Variables, then every operation."""
         for v in self.routine.variables:
-            self.out(f"%var{v.number} = alloca i{v.width}")
-            self.out(f"store i{v.width} 0, ptr %var{v.number}")
+            self.out(f"{self.variable(v)} = alloca i{v.width}")
+            self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
         self.block(self.routine.body)
+
+    def variable(self, v: Variable) -> str:
+        """The name of a local variable's stack slot; LLVM makes values of them."""
+        return f"%var{v.number}"
 
     def block(self, block: Block) -> None:
         for op in block.ops:
@@ -163,11 +167,11 @@ class FunctionWriter:
 
     def op_var_get(self, op: Op) -> None:
         v = op.attrs["var"]
-        self.bind(op.results[0], self.temp(f"load i{v.width}, ptr %var{v.number}"))
+        self.bind(op.results[0], self.temp(f"load i{v.width}, ptr {self.variable(v)}"))
 
     def op_var_set(self, op: Op) -> None:
         v = op.attrs["var"]
-        self.out(f"store i{v.width} {self.use(op.args[0])}, ptr %var{v.number}")
+        self.out(f"store i{v.width} {self.use(op.args[0])}, ptr {self.variable(v)}")
 
     # -- pure operations -----------------------------------------------------------------------
     def _shift(self, op: Op, instruction: str) -> None:

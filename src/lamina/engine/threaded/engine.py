@@ -23,6 +23,7 @@ from lamina.engine.threaded.layout import (
     MAX_REGIONS,
     PAGE_RECORDS,
     REGION,
+    SAMPLE,
     ThreadedLayout,
 )
 from lamina.engine.threaded.module import runtime_text
@@ -58,6 +59,10 @@ class Runtime:
         change = ctypes.CFUNCTYPE(None, state)
         self.tlb_flush = change(self._code.address("tlb_flush"))
         self.tlb_context = change(self._code.address("tlb_context"))
+
+    def address(self, name: str) -> int:
+        """Where a function of the runtime lies."""
+        return self._code.address(name)
 
 
 @cache
@@ -185,8 +190,13 @@ class ThreadedEngine:
                 code = self._runtime.run_steps(self.vcpu.address, left)
             if code == ARENA_FULL:
                 self._empty_arena()
+            elif code == SAMPLE:
+                self.sample()
             elif code != Exit.LIMIT or self.vcpu.icount == end:
                 return Exit(code)
+
+    def sample(self) -> None:
+        """Somebody asked where the vCPU is; its pc is exact. For the optimising engine."""
 
     def step(self) -> Exit:
         """Run one instruction, or take one trap."""

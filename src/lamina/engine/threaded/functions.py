@@ -33,6 +33,8 @@ class MemoryWriter(FunctionWriter):
         self.arch = arch
         self.engine = layout
 
+    ram_metadata = ""  # alias metadata of accesses to guest RAM
+
     def engine_word(self, name: str) -> str:
         return self.temp(f"getelementptr inbounds i8, ptr %s, i64 {self.engine.at[name]}")
 
@@ -75,7 +77,7 @@ class MemoryWriter(FunctionWriter):
         fast, slow, end = self.label("hit"), self.label("miss"), self.label("loaded")
         self.branch(hit, fast, slow, (1, 0))
         self.open(fast)
-        quick = self.temp(f"load i{8 * size}, ptr {pointer}, align 1")
+        quick = self.temp(f"load i{8 * size}, ptr {pointer}, align 1{self.ram_metadata}")
         self.close(f"br label %{end}")
         self.open(slow)
         self.before_call()
@@ -97,7 +99,7 @@ class MemoryWriter(FunctionWriter):
         fast, slow, end = self.label("hit"), self.label("miss"), self.label("stored")
         self.branch(hit, fast, slow, (1, 0))
         self.open(fast)
-        self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1")
+        self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1{self.ram_metadata}")
         self.close(f"br label %{end}")
         self.open(slow)
         self.before_call()
@@ -255,7 +257,9 @@ class RoutineWriter(MemoryWriter):
             kind = result_type(self.routine)
             self.close(f"ret {kind} {self._pack('false', self.routine.results)}")
         params = "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
-        head = f"define internal {result_type(self.routine)} {symbol(self.routine)}(ptr %s{params})"
+        head = (
+            f"define dso_local {result_type(self.routine)} {symbol(self.routine)}(ptr %s{params})"
+        )
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
 
 

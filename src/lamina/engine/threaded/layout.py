@@ -24,6 +24,7 @@ TLB_ENTRIES = 256  # per context; direct-mapped
 DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), unused
 FETCH_ENTRY = 16  # tag, code page
 
+SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
 ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Python side only
 
 _WORDS = (
@@ -50,6 +51,7 @@ _WORDS = (
     "large_low",  # virtual addresses mapped by large pages since the last flush
     "large_high",
     "region_count",
+    "region_table",  # addresses of compiled regions (engine.jit)
 )
 
 

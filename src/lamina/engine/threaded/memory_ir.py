@@ -39,7 +39,7 @@ none:
 }}
 
 ; A host pointer to guest-physical RAM, or null.
-define internal ptr @phys_pointer(ptr %s, i64 %gpa, i64 %size, i64 %write) noinline {{
+define dso_local ptr @phys_pointer(ptr %s, i64 %gpa, i64 %size, i64 %write) noinline {{
   %r = call ptr @find_region(ptr %s, i64 %gpa, i64 %size)
   %nowhere = icmp eq ptr %r, null
   br i1 %nowhere, label %none, label %ram
@@ -137,7 +137,7 @@ done:
 """
 
 _ACCESS = """
-define internal {{ i1, i64 }} @slow_load(ptr %s, i64 %a, i64 %size) noinline {{
+define dso_local {{ i1, i64 }} @slow_load(ptr %s, i64 %a, i64 %size) noinline {{
   %in = and i64 %a, 4095
   %room = sub i64 4096, %in
   %crosses = icmp ugt i64 %size, %room
@@ -293,7 +293,7 @@ done:
   ret i1 false
 }}
 
-define internal i1 @slow_store(ptr %s, i64 %a, i64 %size, i64 %v) noinline {{
+define dso_local i1 @slow_store(ptr %s, i64 %a, i64 %size, i64 %v) noinline {{
   %in = and i64 %a, 4095
   %room = sub i64 4096, %in
   %crosses = icmp ugt i64 %size, %room
@@ -349,7 +349,7 @@ fault:
 }}
 
 ; For atomics: a writable host pointer. Devices have none.
-define internal {{ i1, ptr }} @host_pointer(ptr %s, i64 %a, i64 %size) noinline {{
+define dso_local {{ i1, ptr }} @host_pointer(ptr %s, i64 %a, i64 %size) noinline {{
   %in = and i64 %a, 4095
   %room = sub i64 4096, %in
   %crosses = icmp ugt i64 %size, %room
@@ -372,7 +372,7 @@ gone:
   ret {{ i1, ptr }} {{ i1 true, ptr null }}
 }}
 
-define internal i1 @touch(ptr %s, i64 %a, i64 %access) noinline {{
+define dso_local i1 @touch(ptr %s, i64 %a, i64 %access) noinline {{
   %t = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 %access, i64 1)
   %left = extractvalue {{ i1, ptr, i64 }} %t, 0
   br i1 %left, label %gone, label %mapped
@@ -458,7 +458,7 @@ define void @tlb_context(ptr %s) {{
 }}
 
 ; Timebase ticks: from the host's monotonic clock, or from the slot icount.
-define internal i64 @time(ptr %s) noinline {{
+define dso_local i64 @time(ptr %s) noinline {{
   %offset = call i64 @word(ptr %s, i64 {at[time_offset]})
   %divisor = call i64 @word(ptr %s, i64 {at[time_divisor]})
   %det = call i64 @word(ptr %s, i64 {at[time_deterministic]})
@@ -484,7 +484,7 @@ done:
   ret i64 %t
 }}
 
-define internal void @notify(ptr %s, i64 %event, i64 %value) noinline {{
+define dso_local void @notify(ptr %s, i64 %event, i64 %value) noinline {{
   %fn.i = call i64 @word(ptr %s, i64 {at[notify]})
   %fn = inttoptr i64 %fn.i to ptr
   %who = call i64 @word(ptr %s, i64 {at[opaque]})

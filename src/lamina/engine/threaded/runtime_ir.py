@@ -14,11 +14,17 @@ from lamina.engine.threaded.layout import (
     PAGE_RECORDS,
     RECORD,
     REGION,
+    SAMPLE,
     SOURCE_OFFSET,
     TLB_ENTRIES,
     ThreadedLayout,
 )
-from lamina.engine.vcpu import REQUEST_ICACHE_FLUSH, REQUEST_STOP, REQUEST_TLB_FLUSH
+from lamina.engine.vcpu import (
+    REQUEST_ICACHE_FLUSH,
+    REQUEST_SAMPLE,
+    REQUEST_STOP,
+    REQUEST_TLB_FLUSH,
+)
 from lamina.isa.arch import FETCH, READ, WRITE, Arch
 
 _BOUNDARY = """
@@ -35,7 +41,7 @@ define internal i64 @word(ptr %s, i64 %at) alwaysinline {{
 }}
 
 ; Continue at a guest address. The address travels as a pointer-typed second argument.
-define internal tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b) {{
+define dso_local tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b) {{
   %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
   %pend = load atomic i64, ptr %pend.p monotonic, align 8
   %quiet = icmp sgt i64 %b, %pend
@@ -127,7 +133,10 @@ iflush:
   br label %after.iflush
 after.iflush:
   %stop = and i64 %req, {stop_request}
-  %stops = icmp ne i64 %stop, 0
+  %stop.on = icmp ne i64 %stop, 0
+  %come = and i64 %req, {out_requests}
+  %stops = icmp ne i64 %come, 0
+  %out.code = select i1 %stop.on, i64 {exit_request}, i64 {SAMPLE}
   br i1 %stops, label %out, label %budget
 budget:
   %spent = icmp sle i64 %b, 0
@@ -144,13 +153,13 @@ interrupts:
 on:
   ret i64 0
 out:
-  %code = phi i64 [ %exit, %leave ], [ {exit_request}, %after.iflush ], [ {exit_limit}, %budget ], [ {exit_trap}, %interrupts ]
+  %code = phi i64 [ %exit, %leave ], [ %out.code, %after.iflush ], [ {exit_limit}, %budget ], [ {exit_trap}, %interrupts ]
   store atomic i64 {always}, ptr %pend.p seq_cst, align 8
   ret i64 %code
 }}
 
 ; An instruction was abandoned (a trap): it costs budget but does not retire.
-define internal tailcc i64 @left(ptr %s, ptr %none, i64 %b) noinline cold {{
+define dso_local tailcc i64 @left(ptr %s, ptr %none, i64 %b) noinline cold {{
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
   %end1 = sub i64 %end, 1
   call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end1)
@@ -299,7 +308,7 @@ define internal void @set_handler(ptr %rec, ptr %handler) alwaysinline {{
 }}
 
 ; The first run of a record: decode it from the page's copy of memory.
-define tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
+define dso_local tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
   %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
   %r.i = ptrtoint ptr %r to i64
   %slot = sub i64 %r.i, %page.i
@@ -329,6 +338,28 @@ go:
   %o = load i32, ptr %r
   %o.w = sext i32 %o to i64
   %target = getelementptr i8, ptr @h.decode, i64 %o.w
+  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
+  ret i64 %res
+}}
+
+; Go on with a record of the current page (from compiled regions).
+define dso_local tailcc i64 @resume(ptr %s, ptr %r, i64 %b) {{
+  %o = load i32, ptr %r
+  %o.w = sext i32 %o to i64
+  %target = getelementptr i8, ptr @h.decode, i64 %o.w
+  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
+  ret i64 %res
+}}
+
+; A record that a compiled region has taken over: its number stands in the immediate.
+define dso_local tailcc i64 @h.region(ptr %s, ptr %r, i64 %b) {{
+  %n.p = getelementptr inbounds i8, ptr %r, i64 8
+  %n = load i32, ptr %n.p
+  %n.w = zext i32 %n to i64
+  %table.i = call i64 @word(ptr %s, i64 {at[region_table]})
+  %table = inttoptr i64 %table.i to ptr
+  %cell = getelementptr inbounds ptr, ptr %table, i64 %n.w
+  %target = load ptr, ptr %cell
   %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
   ret i64 %res
 }}
@@ -521,6 +552,8 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "tlb_request": REQUEST_TLB_FLUSH,
         "icache_request": REQUEST_ICACHE_FLUSH,
         "stop_request": REQUEST_STOP,
+        "out_requests": REQUEST_STOP | REQUEST_SAMPLE,
+        "SAMPLE": SAMPLE,
         "illegal_cause": arch.illegal_cause,
         "long_mask": arch.long_mask,
         "long_match": arch.long_match,

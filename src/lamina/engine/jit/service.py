@@ -1,0 +1,90 @@
+"""The compiler thread: hot addresses in, machine code out. One for a process.
+
+Engines submit the bytes of a page and an offset; the same bytes are compiled once, whoever asks.
+llvmlite compiles one module at a time and holds no interpreter lock while it does.
+"""
+
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lamina.engine.jit.region import Lowerable, form_region
+from lamina.engine.jit.writer import RUNTIME_SYMBOLS, region_module
+from lamina.engine.llvm.compiler import RegionCompiler
+from lamina.engine.threaded.layout import ThreadedLayout
+from lamina.isa.arch import Arch
+
+log = logging.getLogger(__name__)
+MAX_REGIONS = 30_000  # compiled in a process; then the threaded engine does the rest
+MAX_QUEUE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Compile the region at `offset` of a page with these bytes; `done` gets its address or 0."""
+
+    source: bytes
+    offset: int
+    done: Callable[[int], None]
+
+
+class CompilerService:
+    """Compiles regions of one architecture in the background."""
+
+    def __init__(self, arch: Arch, address_of: Callable[[str], int]) -> None:
+        self._arch = arch
+        self._layout = ThreadedLayout(arch)
+        self._lowerable = Lowerable(arch)
+        self._address_of = address_of
+        self._queue: queue.Queue[Job] = queue.Queue(MAX_QUEUE)
+        self._known: dict[bytes, int] = {}
+        self._compiler = RegionCompiler({n: address_of(n) for n in RUNTIME_SYMBOLS})
+        self._count = 0
+        self._thread: threading.Thread | None = None
+
+    def submit(self, job: Job) -> bool:
+        """Queue a job; False if there is too much to do already."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="lamina-compiler", daemon=True)
+            self._thread.start()
+        try:
+            self._queue.put_nowait(job)
+        except queue.Full:
+            return False
+        return True
+
+    def wait(self) -> None:
+        """Until everything submitted so far is done; for tests."""
+        self._queue.join()
+
+    def _run(self) -> None:
+        while True:
+            job = self._queue.get()
+            try:
+                job.done(self._compile(job))
+            except Exception:
+                log.exception("a region could not be compiled")
+                job.done(0)
+            finally:
+                self._queue.task_done()
+
+    def _compile(self, job: Job) -> int:
+        key = hashlib.blake2b(job.source + job.offset.to_bytes(2, "little")).digest()
+        if key in self._known:
+            return self._known[key]
+        if self._count >= MAX_REGIONS:
+            return 0
+        address = 0
+        region = form_region(self._arch, self._lowerable, job.source, job.offset)
+        if region is not None:
+            self._count += 1
+            name = f"region{self._count}"
+            text, callees = region_module([name], [region], self._arch, self._layout)
+            for callee in callees:
+                self._compiler.define("r." + callee, self._address_of("r." + callee))
+            address = self._compiler.compile(text, name)
+        self._known[key] = address
+        return address
