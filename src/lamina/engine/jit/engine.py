@@ -23,7 +23,6 @@ from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
 SAMPLE_SECONDS = 0.002
-HOT_SAMPLES = 2
 TABLE = 1 << 16
 
 
@@ -67,6 +66,7 @@ class JitEngine(ThreadedEngine):
     """Runs one vCPU in the RAM and devices of `space`."""
 
     name = "jit"
+    hot_samples = 2
 
     def __init__(
         self,
@@ -102,8 +102,7 @@ class JitEngine(ThreadedEngine):
 
     def sample(self) -> None:
         """Count where the guest is; link in what the compiler has finished."""
-        while self._ready:
-            self._link(*self._ready.popleft())
+        self.link_ready()
         pc = self.vcpu.pc
         page = self._code_page(pc)
         if page == 0:
@@ -112,8 +111,13 @@ class JitEngine(ThreadedEngine):
         key = (page, offset)
         count = self._samples.get(key, 0) + 1
         self._samples[key] = count
-        if count == HOT_SAMPLES:
+        if count == self.hot_samples:
             self._submit(page, offset)
+
+    def link_ready(self) -> None:
+        """Lead records into the regions that are compiled."""
+        while self._ready:
+            self._link(*self._ready.popleft())
 
     def _code_page(self, pc: int) -> int:
         """The address of the code page of a guest address, from the fetch TLB; 0 if unknown."""

@@ -120,7 +120,8 @@ def form_region(arch: Arch, lowerable: Lowerable, source: bytes, start: int) -> 
         _grow(arch, lowerable, source, region, offset, work)
     if start not in region.members:
         return None
-    region.leaders = {o for o in region.leaders if o in region.members}
+    targets = {flow_of(member).target for member in region.members.values()}
+    region.leaders = {o for o in region.members if o in region.leaders or o in targets}
     region.returns = {o for o in region.returns if o in region.members}
     return region
 

@@ -110,7 +110,7 @@ class RegionWriter(MemoryWriter):
 
     def _prologue(self) -> list[str]:
         lines = [
-            f'define tailcc i64 @"{self.name}"(ptr noalias %s, ptr %r, i64 %b) {{',
+            f'define tailcc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind {{',
             "entry:",
             "%bud = alloca i64",
             "store i64 %b, ptr %bud",

@@ -14,7 +14,7 @@ from lamina.base.version import __version__
 _MAGIC = b"lamina-object-1\n"
 
 
-def target_machine(optimise: int) -> llvm.TargetMachine:
+def target_machine(optimise: int, codemodel: str = "small") -> llvm.TargetMachine:
     """The host's, as the compiled runtime uses it."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -24,7 +24,7 @@ def target_machine(optimise: int) -> llvm.TargetMachine:
         features=llvm.get_host_cpu_features().flatten(),
         opt=optimise,
         reloc="pic",
-        codemodel="small",
+        codemodel=codemodel,
     )
 
 
@@ -104,7 +104,15 @@ class RegionCompiler:
 
     def __init__(self, symbols: dict[str, int]) -> None:
         self._machine = target_machine(2)
-        self._tuning = llvm.create_pipeline_tuning_options(speed_level=1)
+        tuning = llvm.create_pipeline_tuning_options(speed_level=1)
+        self._builder = llvm.create_pass_builder(self._machine, tuning)
+        # A short list: each pass was kept because it paid on guest loops.
+        self._passes = llvm.create_new_function_pass_manager()
+        self._passes.add_sroa_pass()
+        self._passes.add_new_gvn_pass()
+        self._passes.add_instruction_combine_pass()
+        self._passes.add_simplify_cfg_pass()
+        self._passes.add_dead_store_elimination_pass()
         self._engines: list[llvm.ExecutionEngine] = []
         self._defined: dict[str, int] = {}
         for name, address in symbols.items():
@@ -122,9 +130,11 @@ class RegionCompiler:
         module.triple = self._machine.triple
         module.data_layout = str(self._machine.target_data)
         module.verify()
-        passes = llvm.create_pass_builder(self._machine, self._tuning)
-        passes.getModulePassManager().run(module, passes)
-        engine = llvm.create_mcjit_compiler(module, target_machine(2))
+        for function in module.functions:
+            if not function.is_declaration:
+                self._passes.run(function, self._builder)
+        # Large: the runtime may be anywhere in the address space.
+        engine = llvm.create_mcjit_compiler(module, target_machine(1, "large"))
         engine.finalize_object()
         self._engines.append(engine)
         return int(engine.get_function_address(name))
