@@ -168,6 +168,7 @@ def test_boot_options_become_the_machines_settings(machines: Machines, tmp_path:
         "deterministic": True,
         "console": "virtio",
         "trace": {"irq", "trap", "mmio:uart0"},
+        "trace_file": None,
         "log_commits": tmp_path / "log",
         "closed": True,
     }

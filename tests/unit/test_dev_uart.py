@@ -205,6 +205,15 @@ def test_clearing_the_fifo_drops_it_but_not_the_backlog(uart):
     assert uart.get(RBR) == FIFO_SIZE
 
 
+def test_switching_the_fifo_off_or_on_clears_it(uart):
+    uart.put(FCR, 1)
+    uart.receive(bytes(range(32)))
+    uart.put(FCR, 0)
+    assert uart.get(RBR) == FIFO_SIZE
+    uart.put(FCR, 1)
+    assert uart.get(RBR) == FIFO_SIZE + 2
+
+
 def test_scratch_and_masks(uart):
     for register, value in ((SCR, 0xA5), (LCR, 0x7F)):
         uart.put(register, value)

@@ -26,6 +26,16 @@ class IrqLine:
         """A line that nobody listens to."""
         return cls(lambda level: None)
 
+    def watch(self, see: Callable[[bool], None]) -> None:
+        """Have `see` called with each edge too, before the listener is."""
+        listen = self._on_change
+
+        def both(level: bool) -> None:
+            see(level)
+            listen(level)
+
+        self._on_change = both
+
     def set(self, level: bool) -> None:
         """Drive the line; the listener is called if that changes its level, or repeats a high
         one."""

@@ -48,7 +48,15 @@ Disk = Annotated[
 ]
 Trace = Annotated[
     list[str] | None,
-    typer.Option("--trace", metavar="WHAT", help="What to trace: irq, trap, mmio:uart0; by comma."),
+    typer.Option(
+        "--trace",
+        metavar="KINDS",
+        help="Print events, by comma: trap, irq, sbi, exit, mmio or mmio:DEVICE (mmio:uart0).",
+    ),
+]
+TraceFile = Annotated[
+    Path | None,
+    typer.Option("--trace-file", metavar="F", help="Where --trace goes instead of stderr."),
 ]
 LogCommits = Annotated[
     Path | None,
@@ -75,6 +83,7 @@ def boot(
     max_instructions: MaxInstructions = None,
     timeout: Timeout = None,
     trace: Trace = None,
+    trace_file: TraceFile = None,
     log_commits: LogCommits = None,
     dump_dtb: DumpDtb = None,
     mirror: Mirror = None,
@@ -90,6 +99,7 @@ def boot(
       lamina boot --firmware opensbi --kernel u-boot --disk debian.img,snapshot
       lamina boot --firmware bare --kernel xv6/kernel --disk xv6/fs.img --cpus 3
       lamina boot --kernel rv64ui-p-add --max-instructions 100000
+      lamina boot --kernel Image --trace mmio:uart0,irq --trace-file events
       lamina boot --cpus 4 --dump-dtb virt.dtb
     """
     from lamina.cli import launch
@@ -112,6 +122,7 @@ def boot(
         console=console.value,
         max_instructions=max_instructions,
         trace=frozenset(item for text in trace or [] for item in text.split(",") if item),
+        trace_file=trace_file,
         log_commits=log_commits,
     )
     raise typer.Exit(launch.boot_parts(parts, common, dump_dtb))

@@ -69,6 +69,7 @@ class Parts:
     console: str = "uart"
     max_instructions: int | None = None
     trace: frozenset[str] = field(default_factory=frozenset)
+    trace_file: Path | None = None
     log_commits: Path | None = None
 
 
@@ -171,6 +172,7 @@ def _settings(parts: Parts, common: Common) -> dict[str, Any]:
         "deterministic": common.deterministic,
         "console": parts.console,
         "trace": set(parts.trace),
+        "trace_file": parts.trace_file,
         "log_commits": parts.log_commits,
     }
 

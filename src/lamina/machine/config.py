@@ -14,8 +14,9 @@ ISA = "_".join(
     [
         "rv64imafdc",
         *("zicbom", "zicbop", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintntl"),
-        *("zihintpause", "zihpm", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa", "zfh"),
-        *("zfhmin", "zca", "zcb", "zcd", "zba", "zbb", "zbc", "zbs", "sstc"),
+        *("zihintpause", "zihpm", "zimop", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa"),
+        *("zfh", "zfhmin", "zca", "zcb", "zcd", "zcmop", "zba", "zbb", "zbc", "zbkb", "zbkc"),
+        *("zbkx", "zbs", "sstc"),
         *("svade", "svadu", "svinval", "svnapot", "svpbmt"),
     ]
 )
@@ -44,7 +45,9 @@ class MachineConfig:
     machine-mode image at the start of RAM. `svade`: page tables with a clear A or D bit fault until
     machine mode sets menvcfg.ADUE; without, harts set these bits from power-on, as QEMU's do and
     as xv6 expects. `disks` are virtio disks, from slot 0 on. `deterministic`: time comes from
-    retired instructions, entropy from a constant seed.
+    retired instructions, entropy from a constant seed. `trace`: kinds of events
+    (`machine/trace.py`) that are written to `trace_file`, or standard error. `log_commits`: a file
+    for every instruction's effects.
     """
 
     cpus: int = 1
@@ -60,6 +63,7 @@ class MachineConfig:
     deterministic: bool = False
     console: str = "uart"
     trace: set[str] = field(default_factory=set)
+    trace_file: Path | None = None
     log_commits: Path | None = None
 
     def __post_init__(self) -> None:

@@ -13,8 +13,8 @@ from lamina.ir.evaluate import Evaluator, Host, Leave
 from lamina.isa.arch import READ
 
 
-class _Onlooker:
-    """A Host of which only the reading half exists."""
+class Onlooker:
+    """A Host (of `ir.evaluate`) of which only the reading half exists."""
 
     def __init__(self, vcpu: VCpu, space: AddressSpace) -> None:
         self._vcpu = vcpu
@@ -43,6 +43,6 @@ def translate(vcpu: VCpu, space: AddressSpace, gva: int, access: int = READ) -> 
     """The guest-physical address that the vCPU would access now, or None if it would fault."""
     routine = Evaluator(vcpu.arch.routines["translate"])
     try:
-        return routine(cast(Host, _Onlooker(vcpu, space)), gva & U64, access, 1)[0]
+        return routine(cast(Host, Onlooker(vcpu, space)), gva & U64, access, 1)[0]
     except Leave:
         return None
