@@ -26,15 +26,19 @@ from lamina.engine.vcpu import VCpu
 from lamina.ir.evaluate import Evaluator, Host, Leave
 from lamina.ir.graph import Routine
 from lamina.isa.arch import FETCH, READ
-from lamina.isa.insn import Form, operand_values
+from lamina.isa.insn import Form, Insn, operand_values
 from lamina.isa.riscv.csr_access import csr_names, csr_read
+from lamina.isa.riscv.fields import MACHINE
 from lamina.machine.inspect import Onlooker
 
+PLANS_LIMIT = 1 << 16  # instruction words that are kept
 FORGETS = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush"}
 MSTATUS, FFLAGS = 0x300, 0x001
 # Written through another register, Spike logs the ones that hold the bits.
 HELD_BY = {0x003: (0x001, 0x002), 0x100: (0x300,), 0x104: (0x304,), 0x144: (0x344,)}
 RETURNS = ("mret", "sret")
+FILES = {"x": 0, "f": 1}  # the log's order of registers of one number; CSRs come after them
+CSR = 2
 
 
 class Plan(NamedTuple):
@@ -44,17 +48,16 @@ class Plan(NamedTuple):
     operands: dict[str, int]
     length: int
     csrs: tuple[int, ...]  # that it writes by number
-    reads_memory: bool  # what it stores depends on what memory holds
     forgets: bool  # translations may change
 
 
 class Effects:
-    """What one instruction does, in the order of the log."""
+    """What one instruction will do."""
 
     def __init__(self) -> None:
-        self.registers: set[tuple[int, int, str]] = set()  # sort key: number, then x, f, c
-        self.loads: list[int] = []
-        self.stores: list[tuple[int, int, int]] = []
+        self.registers: set[tuple[int, int, str]] = set()  # number, rank of the file, file
+        self.loads: list[int] = []  # virtual addresses, as Spike logs them
+        self.stores: list[tuple[int, int, int]] = []  # virtual address, value, bytes
 
 
 class CommitLog:
@@ -93,8 +96,8 @@ class LoggedEngine:
         self._watched = False
         self._arch = engine.vcpu.arch
         self._plans: dict[int, Plan] = {}
-        self._evaluators: dict[int, Evaluator] = {}
-        self._pages: dict[int, int | None] = {}
+        self._evaluators: dict[Insn, Evaluator] = {}
+        self._pages: dict[int, int] = {}  # of code: GVA to GPA, until a translation may change
         self._csr = {number: name for name, number in csr_names().items()}
         self._read_csr = Evaluator(csr_read())
         self._translate = Evaluator(self._arch.routines["translate"])
@@ -149,19 +152,18 @@ class LoggedEngine:
         return None if high is None else high << 16 | low
 
     def _half(self, gva: int) -> int | None:
-        page = gva & -PAGE_SIZE
-        if page not in self._pages:
-            onlooker = Onlooker(self.vcpu, self._space)
+        offset = gva % PAGE_SIZE
+        gpa = self._pages.get(gva - offset)
+        if gpa is None:
+            onlooker = cast(Host, Onlooker(self.vcpu, self._space))
             try:
-                gpa = self._translate(cast(Host, onlooker), gva, FETCH, 2)[0]
-                self._pages[page] = gpa - gva % PAGE_SIZE
+                gpa = self._translate(onlooker, gva, FETCH, 2)[0] - offset
             except Leave:
                 return None
-        base = self._pages[page]
-        gpa = (base or 0) + gva % PAGE_SIZE
-        if self._space.find_ram(gpa, 2) is None:
+            self._pages[gva - offset] = gpa
+        if self._space.find_ram(gpa + offset, 2) is None:
             return None
-        return self._space.read_u16(gpa)
+        return self._space.read_u16(gpa + offset)
 
     def _plan(self, bits: int) -> Plan | None:
         plan = self._plans.get(bits)
@@ -170,14 +172,17 @@ class LoggedEngine:
             form = self._arch.table.decode(bits, length)
             if form is None:
                 return None
+            if len(self._plans) >= PLANS_LIMIT:
+                self._plans.clear()
             plan = self._plans[bits] = self._make_plan(form, bits, length)
         return plan
 
     def _make_plan(self, form: Form, bits: int, length: int) -> Plan:
         base = form.base
         operands = {n: v & U64 for n, v in operand_values(form, bits).items()}
-        evaluator = self._evaluators.setdefault(id(base), Evaluator(base.routine))
-        names = _names(base.routine)
+        evaluator = self._evaluators.get(base)
+        if evaluator is None:
+            evaluator = self._evaluators[base] = Evaluator(base.routine)
         csrs: tuple[int, ...] = (MSTATUS,) if base.name in RETURNS else ()
         if "csr" in operands and ("rs1" in operands or "uimm" in operands):
             csrs = HELD_BY.get(operands["csr"], (operands["csr"],))
@@ -186,8 +191,7 @@ class LoggedEngine:
             {**operands, "insn": bits},
             length,
             csrs,
-            bool(names & {"rmw", "cas"}),
-            bool(names & FORGETS),
+            bool(_names(base.routine) & FORGETS),
         )
 
     def _foresee(self, plan: Plan) -> Effects:
@@ -195,7 +199,7 @@ class LoggedEngine:
         rehearsal = Rehearsal(self.vcpu, self._space, plan, effects, self._translate)
         with suppress(Leave):
             plan.evaluator(cast(Host, rehearsal))
-        effects.registers |= {(number, 2, "c") for number in plan.csrs}
+        effects.registers |= {(number, CSR, "c") for number in plan.csrs}
         return effects
 
     # -- after it --------------------------------------------------------------------------------
@@ -256,19 +260,15 @@ class Rehearsal(Onlooker):
         return 0 if slot == "fflags" else super().get(slot)
 
     def set(self, slot: str, value: int) -> None:
-        if self._plan.csrs:
-            changed = slot == "mstatus" and value != super().get(slot)
-            if changed and self._plan.csrs[0] <= FFLAGS + 1:
-                self._effects.registers.add((MSTATUS, 2, "c"))
-            return
+        """Beside those that the plan names: flags raised, floating-point state made dirty."""
         if slot == "fflags" and value:
-            self._effects.registers.add((FFLAGS, 2, "c"))
+            self._effects.registers.add((FFLAGS, CSR, "c"))
         if slot == "mstatus" and value != super().get(slot):
-            self._effects.registers.add((MSTATUS, 2, "c"))
+            self._effects.registers.add((MSTATUS, CSR, "c"))
 
     def reg_set(self, file: str, index: int, value: int) -> None:
         if file == "f" or (file == "x" and index):
-            self._effects.registers.add((index, "xf".index(file), file))
+            self._effects.registers.add((index, FILES[file], file))
 
     def load(self, gva: int, size: int) -> int:
         self._effects.loads.append(gva)
@@ -313,7 +313,7 @@ class _Privileged(Onlooker):
     """Reads CSRs whatever mode the instruction has left the vCPU in."""
 
     def get(self, slot: str) -> int:
-        return 3 if slot == "priv" else super().get(slot)
+        return MACHINE if slot == "priv" else super().get(slot)
 
     def icount(self) -> int:
         return self._vcpu.icount

@@ -82,9 +82,9 @@ class Machine:
         self._failure: BaseException | None = None
         self._stop_asked = False
         self.ending = True
-        self.storage = Storage(config.disks)
         self._tracer: Tracer | None = None
         self._commits: CommitLog | None = None
+        self.storage = Storage(config.disks)
         try:
             self._build()
         except BaseException:
@@ -320,6 +320,12 @@ class Machine:
         """The physical address behind a virtual one for a read now, or None if it would fault."""
         return inspect.translate(self.cpus[cpu], self.space, gva)
 
+    def disassemble(self, pc: int | None = None, count: int = 1, cpu: int = 0) -> list[str]:
+        """Instructions from a virtual address on (the vCPU's pc by default), a line each:
+        address, bits, text. Ends early where no code can be fetched."""
+        vcpu = self.cpus[cpu]
+        return inspect.disassemble(vcpu, self.space, vcpu.pc if pc is None else pc, count)
+
     # -- from the runners and devices ------------------------------------------------------------
     @property
     def runners(self) -> list[Runner]:
@@ -380,10 +386,12 @@ class Machine:
                 self.end(Outcome("reboot", request.code))
 
     def cpu_event(self, index: int, event: str, value: int) -> None:
-        """A vCPU changed its own timer (Sstc)."""
+        """A vCPU changed its own timer (Sstc). A busy guest may do so for long without coming out
+        of the engine, so its steal time is brought up to date here as well."""
         key = ("stimecmp", index)
         if event == "stimecmp":
             self.clock.arm(key, value, self._runners[index].kick)
+            self.firmware.account(index)
 
     def _announce_time(self, offset: int) -> None:
         deterministic = self.config.deterministic
