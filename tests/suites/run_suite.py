@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 MEMORY_BYTES = 128 << 20
 SIGNATURE_LIMIT_BYTES = 16 << 20
 CONSOLE_LIMIT = 4096
-# How far to run between looks at tohost: a few milliseconds of each engine.
-POLL_INSTRUCTIONS = {"threaded": 200_000, "reference": 1_000}
+# How far to run between looks at tohost: a few milliseconds of a compiled engine, or of the other.
+POLL_INSTRUCTIONS = 200_000
+REFERENCE_POLL_INSTRUCTIONS = 1_000
 # HTIF: bits 63:56 device, 55:48 command; device 1, command 1 prints the byte in bits 7:0.
 HTIF_PUT_CHARACTER = 0x0101
 
@@ -108,10 +109,11 @@ def run_elf(path: Path, engine: str, cpus: int, max_instructions: int) -> tuple[
 
     symbols = read_symbols(path)
     config = MachineConfig(
-        kernel=path, firmware="bare", engine=engine, memory=MEMORY_BYTES, cpus=cpus
+        kernel=path, firmware="bare", engine=engine, memory=MEMORY_BYTES, cpus=cpus, svade=True
     )
+    poll = REFERENCE_POLL_INSTRUCTIONS if engine == "reference" else POLL_INSTRUCTIONS
     with Machine(config) as machine:
-        status = watch(machine, symbols.tohost, POLL_INSTRUCTIONS[engine], max_instructions)
+        status = watch(machine, symbols.tohost, poll, max_instructions)
         begin, end = symbols.signature
         return status, machine.memory.read(begin, end - begin) if end > begin else b""
 

@@ -38,6 +38,14 @@ BiosImage = Annotated[
     Path | None,
     typer.Option("--bios-image", metavar="B", help="A raw image at the reset address."),
 ]
+Disk = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--disk",
+        metavar="FILE[,readonly][,snapshot]",
+        help="A raw image or block device; repeatable. snapshot: changes are thrown away.",
+    ),
+]
 Trace = Annotated[
     list[str] | None,
     typer.Option(
@@ -70,6 +78,7 @@ def boot(
     append: Append = "",
     firmware: FirmwareChoice = "none",
     bios_image: BiosImage = None,
+    disk: Disk = None,
     memory: Memory = "512M",
     cpus: Cpus = 1,
     engine: EngineChoice = Engine.THREADED,
@@ -91,7 +100,8 @@ def boot(
     \b
     Examples:
       lamina boot --kernel Image --initrd initrd.cpio --append 'console=ttyS0'
-      lamina boot --firmware opensbi --kernel u-boot
+      lamina boot --firmware opensbi --kernel u-boot --disk debian.img,snapshot
+      lamina boot --firmware bare --kernel xv6/kernel --disk xv6/fs.img --cpus 3
       lamina boot --kernel rv64ui-p-add --max-instructions 100000
       lamina boot --kernel Image --trace mmio:uart0,irq --trace-file events
       lamina boot --cpus 4 --dump-dtb virt.dtb
@@ -112,6 +122,7 @@ def boot(
         kernel=kernel,
         initrd=initrd,
         bios_image=bios_image,
+        disks=tuple(launch.parse_disk(text) for text in disk or []),
         console=console.value,
         max_instructions=max_instructions,
         trace=frozenset(item for text in trace or [] for item in text.split(",") if item),

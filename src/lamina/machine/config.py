@@ -25,6 +25,16 @@ PARAVIRTUAL_ISA = ISA.replace("_svade", "")
 MMU = "sv57"
 
 
+@dataclass(frozen=True)
+class DiskConfig:
+    """A raw disk image or block device. `snapshot`: what the guest writes goes to a private
+    temporary layer, which the machine's end throws away."""
+
+    path: Path
+    readonly: bool = False
+    snapshot: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig:
     """A machine to be built.
@@ -32,9 +42,12 @@ class MachineConfig:
     `memory` is in bytes. `firmware`: "none" starts the kernel in supervisor mode and the
     hypervisor answers its SBI calls; a path is machine-mode firmware (OpenSBI's fw_dynamic) that
     starts the kernel; "bare" starts the kernel itself in machine mode. `bios_image` is a raw
-    machine-mode image at the start of RAM. `deterministic`: time comes from retired instructions,
-    entropy from a constant seed. `trace`: kinds of events (`machine/trace.py`) that are written to
-    `trace_file`, or standard error. `log_commits`: a file for every instruction's effects.
+    machine-mode image at the start of RAM. `svade`: page tables with a clear A or D bit fault until
+    machine mode sets menvcfg.ADUE; without, harts set these bits from power-on, as QEMU's do and
+    as xv6 expects. `disks` are virtio disks, from slot 0 on. `deterministic`: time comes from
+    retired instructions, entropy from a constant seed. `trace`: kinds of events
+    (`machine/trace.py`) that are written to `trace_file`, or standard error. `log_commits`: a file
+    for every instruction's effects.
     """
 
     cpus: int = 1
@@ -45,6 +58,8 @@ class MachineConfig:
     append: str = ""
     firmware: str | Path = "none"
     bios_image: Path | None = None
+    svade: bool = False
+    disks: tuple[DiskConfig, ...] = ()
     deterministic: bool = False
     console: str = "uart"
     trace: set[str] = field(default_factory=set)

@@ -44,6 +44,7 @@ from lamina.machine.entropy import entropy_source
 from lamina.machine.firmware import Firmware
 from lamina.machine.memory import Memory
 from lamina.machine.runner import Runner
+from lamina.machine.storage import Storage
 from lamina.machine.trace import Tracer
 
 ENGINES: dict[str, EngineMaker] = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
@@ -85,10 +86,12 @@ class Machine:
         self.ending = True
         self._tracer: Tracer | None = None
         self._commits: CommitLog | None = None
+        self.storage = Storage(config.disks)
         try:
             self._build()
         except BaseException:
             self.space.close()
+            self.storage.close()
             raise
 
     def _build(self) -> None:
@@ -110,6 +113,8 @@ class Machine:
             PARAVIRTUAL_ISA if is_paravirtual(config) else ISA,
             MMU,
         )
+        for disk in self.storage.devices:
+            plug_virtio(self.board, disk)
         plug_virtio(self.board, VirtioRng(entropy_source(config.deterministic)))
         self._virtio_console = VirtioConsole(self._printed)
         plug_virtio(self.board, self._virtio_console)
@@ -161,6 +166,7 @@ class Machine:
             if log is not None:
                 log.close()
         self.space.close()
+        self.storage.close()
 
     def reset(self) -> None:
         """Power-on: memory as loaded, devices and vCPUs reset, guest time at zero."""
