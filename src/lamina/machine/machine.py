@@ -74,6 +74,8 @@ class Machine:
         self.space = AddressSpace()
         self.memory = Memory(self.space)
         self.on_trap: Callable[[Machine, int], None] | None = None
+        self.on_asleep: Callable[[], None] = lambda: None
+        """Deterministic time: the guest idles and no timer is set; only input would wake it."""
         self.breakpoints: set[int] = set()
         self._runners: list[Runner] = []
         self._posts: deque[Callable[[], None]] = deque()

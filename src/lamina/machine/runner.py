@@ -152,4 +152,5 @@ class Runner:
             with self._machine.space.lock:
                 if clock.sleep():
                     return
+            self._machine.on_asleep()
         self._signal.wait()
