@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from lamina.base.bits import U64
 from lamina.bus.space import AddressSpace
 from lamina.isa.riscv import fields as f
 from lamina.testing import random_layout as at
@@ -116,10 +117,10 @@ def _boot(rng: random.Random, options: Options) -> dict[str, int]:
         "pmpcfg2": high | everything << 56,
         "stvec": at.SVEC | rng.randrange(2),
         "medeleg": maker.medeleg(),
-        "mideleg": rng.getrandbits(64),
+        "mideleg": rng.getrandbits(64) & (f.S_INTERRUPTS if options.external else U64),
         "menvcfg": maker.menvcfg(),
         "stimecmp": (1 << 64) - 1,
-        "senvcfg": rng.getrandbits(8),
+        "senvcfg": maker.legal_cbie(rng.getrandbits(8) & f.SENVCFG_WRITABLE),
         "mcounteren": rng.getrandbits(32),
         "scounteren": rng.getrandbits(32),
         "satp": rng.choice(at.SATPS),

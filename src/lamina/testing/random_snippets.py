@@ -46,6 +46,7 @@ FLOATS16 = (0, 0x8000, 0x3C00, 0xBC00, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 1, 0x3FF,
 BAD_ADDRESSES = (0, 8, 0x2_0000_0000, U64 - 7, 1 << 56, 0x80_0000_0000, 0x4000_0000_0000_0000)
 # Nothing of these may be written at random: the frame lives on them.
 KEPT = {"mtvec", "mscratch", "stvec", "satp", "medeleg", "menvcfg"}
+UNWRITABLE_OUTSIDE = {"mideleg", "senvcfg"}
 UNREADABLE_OUTSIDE = {"cycle", "time", "instret", "mcycle", "minstret", "mcountinhibit", "misa"}
 UNREADABLE_OUTSIDE |= {"stimecmp", "mvendorid", "marchid", "mimpid", "mconfigptr", "tcontrol"}
 UNREADABLE_OUTSIDE |= {"tselect", "tdata1", "tdata2", "tdata3", "tinfo"}
@@ -142,7 +143,8 @@ class Snippets:
         hidden = UNREADABLE_OUTSIDE if external else {"time"}
         kept = {n for n in names if n.startswith(("pmp", "hpm", "mhpm"))}
         self.readable = sorted(names[n] for n in names if n not in hidden)
-        self.writable = sorted(names[n] for n in names if n not in hidden | KEPT | kept)
+        kept |= hidden | KEPT | (UNWRITABLE_OUTSIDE if external else set())
+        self.writable = sorted(names[n] for n in names if n not in kept)
 
     def snippet(self) -> bytes:
         """One snippet; the weights keep traps rare enough that most code gets to run."""
@@ -269,6 +271,8 @@ class Snippets:
                 fixed["imm"] = rng.randrange(-16, 16) & U64
             if form.name.startswith(("amo", "lr.", "sc.")) and rng.random() < 0.8:
                 code += self.li(pointer, address & -16)
+            if self.external and form.name.startswith("cbo"):
+                code += self.li(pointer, address & -64)
             code += self.encode(form, fixed)
             form = rng.choice(self.forms.memory)
             if "sp" in form.syntax and pointer != 2:
@@ -449,13 +453,21 @@ class Snippets:
                 setting |= f.PMP_L
             if first + i == 0:
                 setting &= ~f.PMP_A
+            if self.external and setting & (f.PMP_R | f.PMP_W) == f.PMP_W:
+                setting |= f.PMP_R  # writable without readable is reserved
             value |= setting << 8 * i
         return value
 
     def medeleg(self) -> int:
         """Random delegation; an ecall from the supervisor stays machine mode's."""
-        return self.rng.getrandbits(16) & ~(1 << 9)
+        value = self.rng.getrandbits(16) & ~(1 << 9)
+        return value & f.DELEGABLE if self.external else value
 
     def menvcfg(self) -> int:
         bits = f.CBIE | f.CBCFE | f.CBZE | f.ADUE | f.PBMTE | f.STCE
-        return self.rng.getrandbits(64) & bits if self.rng.random() < 0.7 else bits
+        value = self.rng.getrandbits(64) & bits if self.rng.random() < 0.7 else bits
+        return self.legal_cbie(value)
+
+    def legal_cbie(self, value: int) -> int:
+        """For others, without the reserved value 2 of CBIE."""
+        return value | f.CBIE if self.external and value >> f.CBIE_SHIFT & 1 == 0 else value
