@@ -51,10 +51,14 @@ int sbi_getc(void) {
     return got.error == 0 && got.value == 1 ? byte : -1;
 }
 
+enum { LAMINA_SBI = 0x4c4d4e41 }; // "LMNA", far from the numbers that are handed out
+
 static const char *implementation_name(u64 id) {
     static const char *const names[] = {"BBL",    "OpenSBI", "Xvisor", "KVM",           "RustSBI",
                                         "Diosix", "Coffer",  "Xen",    "PolarFire HSS", "coreboot",
                                         "oreboot", "bhyve"};
+    if (id == LAMINA_SBI)
+        return "Lamina";
     return id < ARRAY_LENGTH(names) ? names[id] : NULL;
 }
 

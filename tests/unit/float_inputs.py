@@ -1,10 +1,19 @@
 """Hypothesis strategies for floating-point bit patterns with many corner cases."""
 
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
 from hypothesis import strategies as st
 
 from lamina.ir.floats import FORMATS
 
 MODES = st.integers(0, 4)
+
+
+def given(*strategies: st.SearchStrategy[Any]) -> Callable[[Any], Any]:
+    """hypothesis.given without a deadline: other load on the machine is no failure."""
+    return lambda test: hypothesis.settings(deadline=None)(hypothesis.given(*strategies)(test))
 
 
 def pattern(width: int) -> st.SearchStrategy[int]:

@@ -96,6 +96,22 @@ def test_host_access_outside_ram_is_a_bus_error(space, gpa, length):
         space.dma.check(gpa, length)
 
 
+def test_the_lock_is_held_in_every_device_call(space):
+    class Locked(Register):
+        def read(self, offset, size):
+            return int(space.lock._is_owned())
+
+        def write(self, offset, size, value):
+            self.accesses.append((space.lock._is_owned(),))
+
+    device = Locked()
+    space.add_device(0x2000, device)
+    assert space.mmio_read(0x2000, 4) == 1
+    space.mmio_write(0x2000, 4, 0)
+    assert device.accesses == [(True,)]
+    assert not space.lock._is_owned()
+
+
 def test_dma_never_reaches_rom_or_registers(space):
     register = Register()
     space.add_device(0x10_0000, register)

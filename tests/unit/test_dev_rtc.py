@@ -78,6 +78,13 @@ def test_an_alarm_in_the_past_rings_at_once_and_a_cleared_one_never(device, cloc
     assert not device._irq.level
 
 
+def test_alarms_are_signed_as_in_qemu_so_that_all_ones_is_the_past(device):
+    set_alarm(device, 2**64 - 1)
+    assert device.read(rtc.ALARM_STATUS, 4) == 0
+    device.write(rtc.IRQ_ENABLED, 4, 1)
+    assert device._irq.level
+
+
 @pytest.mark.parametrize("alarm", [0, 2**63, 2**64 - 1, NOW + 2**63 - 1])
 def test_extreme_alarms_do_no_harm(device, clock, alarm):
     set_alarm(device, alarm)

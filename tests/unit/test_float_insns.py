@@ -3,8 +3,7 @@
 import struct
 
 import pytest
-from float_inputs import pattern
-from hypothesis import given
+from float_inputs import given, pattern
 from hypothesis import strategies as st
 
 from lamina.base.bits import mask

@@ -1,5 +1,6 @@
 """The softfloat routines against the definition, and the pass that puts them in place."""
 
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -63,6 +64,22 @@ def test_integer_conversions_are_those_of_the_definition(
 ) -> None:
     check("f_from_int", integers, 1, integer, {"width": width, "signed": signed})
     check("f_to_int", width, 1, pattern, {"width": integers, "signed": signed})
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c"),
+    [  # the addend has the larger exponent but the product is larger; and the other way round
+        (1.9, 1.9, -2.1),
+        (1.25, 1.0, -1.5),
+        (-1.9, 1.9, 2.1),
+        (-1.25, 1.0, 1.5),
+    ],
+)
+def test_a_fused_difference_has_the_sign_of_its_larger_part(a: float, b: float, c: float) -> None:
+    args = [int.from_bytes(struct.pack("<d", v), "little") for v in (a, b, c)]
+    for rm in range(5):
+        due = floats.fma(64, *args, rm)
+        assert run(Evaluator(routine_for("fma", 64)), *args, rm) == due
 
 
 @pytest.mark.parametrize("rm", [5, 6, 7, 1 << 63])

@@ -4,8 +4,8 @@ import math
 import struct
 from fractions import Fraction
 
-from float_inputs import MODES, integer, pattern
-from hypothesis import assume, example, given
+from float_inputs import MODES, given, integer, pattern
+from hypothesis import assume, example
 from hypothesis import strategies as st
 
 from lamina.ir import floats

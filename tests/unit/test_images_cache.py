@@ -9,6 +9,7 @@ import pytest
 from lamina.base.errors import ConfigError, HostError
 from lamina.images import debian
 from lamina.images.cache import ImageCache, cache_root, images_root
+from lamina.images.progress import SilentProgress
 from lamina.images.session import command_initrd
 
 
@@ -20,7 +21,7 @@ def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def stored(recipe: str = "r1") -> ImageCache:
     cache = ImageCache("thing", recipe)
-    with cache.lock():
+    with cache.lock(SilentProgress()):
         cache.store({"kernel": b"kernel", "initrd": iter([b"one", b"two"])}, {"packages": ["a 1"]})
     return cache
 
@@ -62,7 +63,7 @@ def test_build_that_fails_leaves_no_file_and_no_manifest() -> None:
         raise RuntimeError("stop")
 
     cache = stored()
-    with cache.lock(), pytest.raises(RuntimeError):
+    with cache.lock(SilentProgress()), pytest.raises(RuntimeError):
         cache.store({"kernel": broken()}, {})
     assert cache.find() is None
     assert {path.name for path in cache.folder.iterdir()} == {"kernel", "initrd"}
@@ -71,7 +72,7 @@ def test_build_that_fails_leaves_no_file_and_no_manifest() -> None:
 def test_lock_keeps_another_process_out() -> None:
     cache = ImageCache("thing", "r")
     taken = ["flock", "--nonblock", str(images_root() / "lock"), "true"]
-    with cache.lock():
+    with cache.lock(SilentProgress()):
         assert subprocess.run(taken).returncode == 1
     assert subprocess.run(taken).returncode == 0
 
@@ -81,7 +82,10 @@ def test_cache_that_cannot_be_written_is_one_typed_error(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(HostError, match="XDG_CACHE_HOME"), ImageCache("thing", "r").lock():
+    with (
+        pytest.raises(HostError, match="XDG_CACHE_HOME"),
+        ImageCache("thing", "r").lock(SilentProgress()),
+    ):
         pass
 
 

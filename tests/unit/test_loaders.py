@@ -176,7 +176,7 @@ def test_bombs_stop_at_the_cap(monkeypatch):
     [
         (b"#!/bin/sh\necho hello\n", "text file"),
         ("grüße\n".encode() * 2000, "text file"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "text file"),
+        (b"a pointer to the file that should be here\n", "text file"),
         (bytes(0x202) + b"HdrS" + bytes(99), "x86 Linux kernel"),
         (bytes(0x38) + b"ARM\x64" + bytes(99), "AArch64 Linux kernel"),
         (b"QFI\xfb" + bytes(99), "qcow2"),

@@ -151,12 +151,12 @@ def test_guest_output_waits_while_the_menu_is_open(ends: tuple[int, int]) -> Non
     with Terminal(Recorder().actions(), input_fd=program, output_fd=program) as terminal:
         os.write(person, b"\x1d")
         read_until(person, b"go on\r\n")
-        writer = threading.Thread(target=terminal.write, args=(b"guest",))
+        writer = threading.Thread(target=terminal.write, args=(b"GUEST",))
         writer.start()
         os.write(person, b"?")
-        assert b"guest" not in read_until(person, b"go on\r\n")
+        assert b"GUEST" not in read_until(person, b"go on\r\n")
         os.write(person, b" ")
-        assert read_until(person, b"guest") == b"guest"
+        assert read_until(person, b"GUEST") == b"GUEST"
         writer.join(PATIENCE)
 
 

@@ -10,6 +10,7 @@ from lamina.base.clock import ManualClock
 from lamina.bus.space import AddressSpace
 from lamina.devices.virtio.device import VirtioDevice
 from lamina.devices.virtio.mmio import F_EVENT_IDX, F_INDIRECT_DESC, VirtioMmio
+from lamina.devices.virtio.queue import RingError
 from lamina.testing.devices import RecordingLine
 from lamina.testing.virtio import INDIRECT, NEXT, VERSION_1, WRITE, FakeDriver
 
@@ -33,9 +34,9 @@ class Echo(VirtioDevice):
 class Bench:
     """An echo device in a slot, and its driver."""
 
-    def __init__(self, features=VERSION_1, size=8):
+    def __init__(self, features=VERSION_1, size=8, ram_size=RAM_SIZE):
         self.space = AddressSpace()
-        self.space.add_ram(RAM, RAM_SIZE, "ram")
+        self.space.add_ram(RAM, ram_size, "ram")
         self.space.add_rom(ROM, 0x1000, "rom")
         self.clock = ManualClock()
         self.line = RecordingLine()
@@ -292,6 +293,33 @@ def test_a_late_completion_after_reset_is_dropped(bench):
     before = bench.space.read(RINGS, 0x8000)
     ring.push(chain, 7)
     assert bench.space.read(RINGS, 0x8000) == before
+
+
+def test_a_late_completion_cannot_take_the_place_of_a_new_request(bench):
+    ring = bench.slot.queues[0]
+    bench.queue.add((DATA, 1, 0))
+    late = ring.pop()
+    bench.driver.accept(VERSION_1)
+    bench.space.write(RINGS, bytes(0x8000))
+    bench.queue = bench.driver.queue(0, 8)
+    bench.queue.add((DATA, 1, 0))
+    fresh = ring.pop()
+    assert late.head == fresh.head
+    ring.push(late, 7)
+    assert bench.queue.collect() == []
+    ring.push(fresh, 9)
+    assert bench.queue.collect() == [(0, 9)]
+
+
+def test_a_chain_of_more_than_4_gib_is_refused():
+    bench = Bench(ram_size=0x8000_0000)
+    bench.queue.add(*[(RAM, 0x8000_0000, WRITE)] * 2)
+    bench.queue.add(*[(RAM, 0x8000_0000, WRITE)] * 2, (RAM, 1, WRITE))
+    ring = bench.slot.queues[0]
+    assert ring.pop().writable_bytes == 1 << 32
+    with pytest.raises(RingError):
+        ring.pop()
+    bench.space.close()
 
 
 def test_a_queue_that_fills_while_it_is_served_is_taken_up_again(bench):

@@ -26,7 +26,7 @@ class PlainProgress:
 
 
 class BarProgress:
-    """A bar a step, which stays when it is done."""
+    """A bar a step, which stays when it is done; it swings until a fraction is known."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -41,14 +41,14 @@ class BarProgress:
             progress.TimeElapsedColumn(),
             console=Console(stderr=True),
         ) as bars:
-            task = bars.add_task(title, total=1.0)
+            task = bars.add_task(title, total=None)
 
             class Bar:
                 def update(self, fraction: float) -> None:
-                    bars.update(task, completed=fraction)
+                    bars.update(task, completed=fraction, total=1.0)
 
             yield Bar()
-            bars.update(task, completed=1.0)
+            bars.update(task, completed=1.0, total=1.0)
 
 
 def progress_on_stderr() -> Progress:

@@ -30,7 +30,7 @@ NETWORK_TIMEOUT = 60
 _PRINTED_URI = re.compile(r"'(\S+)' (\S+) ([0-9]+) (?:([A-Za-z0-9]+):([0-9a-f]+))?\s*")
 
 _KNOWN_TROUBLE = (
-    (r"No space left on device", "the disk is full; the cache needs about 500 MB"),
+    (r"No space left on device", "the disk is full; the cache needs about 300 MB"),
     (
         r"NO_PUBKEY|not signed|public key is not available",
         "the archive's signature cannot be verified; install a newer debian-archive-keyring",
@@ -40,6 +40,16 @@ _KNOWN_TROUBLE = (
         r"|Connection timed out|Network is unreachable|Connection failed",
         f"the mirror cannot be reached; check the network, or choose one with --mirror URL or"
         f" {MIRROR_VARIABLE}",
+    ),
+    (
+        r"Mirror sync in progress",
+        "the mirror is being brought up to date; try again in some minutes, or choose another"
+        " with --mirror URL",
+    ),
+    (
+        r"Unable to locate package",
+        "the mirror's lists lack a package that is needed; try again, or choose another mirror"
+        " with --mirror URL",
     ),
     (
         r"404 +Not Found|does not have a Release file",
@@ -65,6 +75,7 @@ APT::Architecture "{architecture}";
 APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Get::AllowUnauthenticated "false";
+APT::Update::Error-Mode "any";
 APT::Sandbox::User "{user}";
 Acquire::AllowInsecureRepositories "false";
 Acquire::Languages "none";
@@ -112,7 +123,7 @@ def find_mirror(mirror: str | None) -> str:
     if own is None:
         raise HostError(
             "this host's apt names no Debian mirror; give one with --mirror URL or"
-            f" {MIRROR_VARIABLE}, or boot a kernel of yours with --kernel"
+            f" {MIRROR_VARIABLE}, or boot a kernel of yours with lamina boot --kernel K"
         )
     return own
 
@@ -124,7 +135,8 @@ def find_keyring(folder: Path = KEYRING_FOLDER) -> Path:
             return folder / name
     raise HostError(
         "Debian's archive keyring is missing, so its packages cannot be verified;"
-        " install the package debian-archive-keyring, or boot a kernel of yours with --kernel"
+        " install the package debian-archive-keyring, or boot a kernel of yours with"
+        " lamina boot --kernel K"
     )
 
 
@@ -137,7 +149,7 @@ class AptClient:
         if shutil.which("apt-get") is None:
             raise HostError(
                 "this host has no apt-get, which fetches Debian's packages;"
-                " boot a kernel of yours with --kernel K --initrd I"
+                " boot a kernel of yours with lamina boot --kernel K --initrd I"
             )
         if '"' in str(root) or '"' in str(keyring):
             raise HostError(f"{root}: apt cannot use a path with a quotation mark in it")
@@ -158,10 +170,14 @@ class AptClient:
         return self.root / "nowhere"
 
     def update(self, progress: Progress) -> None:
-        """Fetch and verify the archive's lists."""
+        """Fetch and verify the archive's lists; if that fails, older ones will do."""
         self._prepare()
         with progress.step("Package lists") as step:
-            self._run(["apt-get", "-q", "update"], step=step)
+            try:
+                self._run(["apt-get", "-q", "update"], step=step)
+            except HostError:
+                if not any((self.root / "state" / "lists").glob("*_Packages*")):
+                    raise
 
     def install(self, names: Sequence[str], progress: Progress, title: str) -> list[Package]:
         """Resolve `names` with all their dependencies and download what is not here yet."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from lamina.base.errors import HostError
 from lamina.images.apt import file_digest
+from lamina.images.progress import Progress
 
 MANIFEST = "manifest.json"
 LOCK = "lock"
@@ -56,13 +57,17 @@ class ImageCache:
             return None
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, progress: Progress) -> Iterator[None]:
         """Wait until no other process builds an image, and keep others waiting."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             file = (images_root() / LOCK).open("ab")
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with progress.step("Waiting for another build"):
+                    fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def store(self, files: Mapping[str, bytes | Iterator[bytes]], facts: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def ensure(
         return installed
     cache = firmware_cache(firmware)
     if cache.find() is None:
-        with cache.lock():
+        with cache.lock(progress):
             if cache.find() is None:
                 _fetch(cache, firmware, progress, mirror)
     return cache.folder / Path(firmware.path).name

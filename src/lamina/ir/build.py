@@ -143,8 +143,10 @@ class Val:
     def trunc(self, width: int) -> "Val":
         return self if width == self.width else self.b.resize("trunc", self, width)
 
-    def __getitem__(self, key: Any) -> "Val":
+    def __getitem__(self, key: int | slice) -> "Val":
         """`v[11:4]` is bits 11..4 (inclusive) as an 8-bit value; `v[3]` is one bit."""
+        high: int
+        low: int
         high, low = (key.start, key.stop) if isinstance(key, slice) else (key, key)
         return (self >> low).trunc(high - low + 1)
 

@@ -60,14 +60,16 @@ class SoftFloat(Builder):
         quiet = magnitude & 1 << (f.fraction - 1)
         normal = biased != 0
         significand = (magnitude & mask(f.fraction)) | normal.zext(64) << f.fraction
+        significand = significand << (LEAD - f.fraction)
         exponent = self.select(normal, biased, 1)
         zero = magnitude == 0
         if normalise:
-            zeros = significand.clz()
-            significand = significand << (zeros - 1)
-            exponent = self.select(zero, FAR, exponent + (64 - f.precision) - zeros)
-        else:
-            significand = significand << (LEAD - f.fraction)
+            normal_significand, normal_exponent = self.var(64, significand), self.var(64, exponent)
+            with self.when(~normal):
+                zeros = significand.clz() - 1
+                normal_significand.set(significand << zeros)
+                normal_exponent.set(self.select(zero, FAR, exponent - zeros))
+            significand, exponent = normal_significand.get(), normal_exponent.get()
         special = biased == mask(f.exponent)
         sign = (a >> (f.width - 1)).trunc(1)
         signaling = nan & (quiet == 0)
@@ -95,12 +97,16 @@ class SoftFloat(Builder):
         nearest, away = self.rounds_away(sign)
         increment = self.select(nearest, half, self.select(away, every, 0, 64))
         small = exponent.sle(0)
-        kept = self.select(small, shift_jam(self, significand, 1 - exponent), significand)
+        field, shifted = self.var(64, exponent - 1), self.var(64, significand)
+        with self.when(small):
+            field.set(0)
+            shifted.set(shift_jam(self, significand, 1 - exponent))
+        kept = shifted.get()
         lost = kept & every
         tie = (self.rm == RNE) & (lost == half)
         rounded = ((kept + increment) >> drop) & ~tie.zext(64)
         # The hidden bit carries into the exponent field, and so does a rounding up to 2**n.
-        bits = (self.select(small, 0, exponent - 1) << f.fraction) + rounded
+        bits = (field.get() << f.fraction) + rounded
         overflow = self.const(mask(f.exponent)).sle(exponent) | self.const(f.infinity).ule(bits)
         inexact = lost != 0
         # Just below the normal range, rounding with unbounded exponents may reach it.

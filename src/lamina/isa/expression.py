@@ -63,7 +63,7 @@ class _Parser:
         token = self._next()
         if token == "(":
             value = self.expression(0)
-            if self._next() != ")":
+            if self.at >= len(self.tokens) or self._next() != ")":
                 raise ValueError("a parenthesis is not closed")
             return value
         if token in ("-", "+", "~"):

@@ -15,13 +15,18 @@ DTB_ROOM = 64 * 1024
 CONSTANT_SEED = bytes(range(32))
 
 
+def is_paravirtual(config: MachineConfig) -> bool:
+    """Whether the hypervisor answers the guest's SBI calls, instead of firmware in the guest."""
+    return config.firmware == "none" and config.bios_image is None
+
+
 class Boot:
     """What a configuration boots: parsed and placed once, written at every reset."""
 
     def __init__(self, config: MachineConfig, board: Board) -> None:
         self._config = config
         self._board = board
-        self.paravirtual = config.firmware == "none" and config.bios_image is None
+        self.paravirtual = is_paravirtual(config)
         self.empty = config.kernel is None and config.bios_image is None
         self.placement = Placement()
         if not self.empty:
@@ -68,7 +73,7 @@ class Boot:
     def start_of(self, hart: int) -> dict[str, int]:
         """Arguments of the architecture's reset, for a hart at power-on."""
         if not self.paravirtual:
-            return {"hart_id": hart, "pc": RESET_PC}
+            return {"hart_id": hart, "pc": RESET_PC, "svadu": int(not self._config.svade)}
         return {"hart_id": hart, "pc": self.placement.start, "paravirtual": 1}
 
     def registers_of(self, hart: int) -> dict[int, int]:

@@ -101,9 +101,7 @@ class RealClock(Clock):
             before = self._timers.next_deadline()
             self._timers.arm(key, deadline_ticks, callback)
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(
-                    target=self._fire, name="lamina-timer", daemon=True
-                )
+                self._thread = threading.Thread(target=self._fire, name="lamina-timer", daemon=True)
                 self._thread.start()
             elif before is None or deadline_ticks < before:
                 self._changed.notify()

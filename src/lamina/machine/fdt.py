@@ -2,9 +2,8 @@
 dump.
 
 Boards build a tree of FdtNodes and devices add theirs; `flatten` makes the blob that firmware and
-kernels get. `parse` takes blobs from anywhere and refuses what does not hold together. This is ours
-because no maintained library for it is published: what there is on PyPI has been left alone for
-years.
+kernels get. `parse` takes blobs from anywhere and refuses what does not hold together.
+This is ours because no maintained library does it: the published ones were left alone years ago.
 """
 
 import struct

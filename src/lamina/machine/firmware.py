@@ -11,11 +11,12 @@ from lamina.base.bits import U64
 from lamina.devices.finisher import ShutdownRequest
 from lamina.engine.vcpu import REQUEST_ICACHE_FLUSH, REQUEST_TLB_FLUSH, VCpu
 from lamina.machine.sbi import Sbi
+from lamina.machine.steal import StealMeter
 
 if TYPE_CHECKING:
     from lamina.machine.machine import Machine
 
-SSIP = 1 << 1
+SSIP, STIP = 1 << 1, 1 << 5
 
 
 class Firmware:
@@ -25,6 +26,9 @@ class Firmware:
         self._machine = machine
         self.harts = machine.config.cpus
         self._paravirtual = machine.paravirtual
+        # With deterministic time the host's scheduling must not show: nothing is stolen.
+        counts = self._paravirtual and not machine.config.deterministic
+        self._meters = [StealMeter() for _ in range(self.harts)] if counts else []
         self.sbi = Sbi(self)
 
     # -- for the Machine -------------------------------------------------------------------------
@@ -34,8 +38,23 @@ class Firmware:
     def call(self, hart: int) -> None:
         self.sbi.call(hart)
 
+    def account(self, hart: int) -> None:
+        """Tell the guest of stolen time, now and then; on the hart's own thread."""
+        if self._meters and self._meters[hart].sample():
+            self.sbi.update_steal(hart)
+
     def runnable(self, hart: int) -> bool:
-        return not self._paravirtual or self.sbi.runnable(hart)
+        """Whether a hart may run; a suspended one is woken by an enabled interrupt."""
+        if not self._paravirtual or self.sbi.runnable(hart):
+            return True
+        return self._interrupted(hart) and self.sbi.wake(hart)
+
+    def _interrupted(self, hart: int) -> bool:
+        vcpu = self.vcpu(hart)
+        pending = vcpu.get("irq") | vcpu.get("mip_soft")
+        if self.ticks() >= vcpu.get("stimecmp"):
+            pending |= STIP
+        return bool(pending & vcpu.get("mie"))
 
     # -- for the SBI -----------------------------------------------------------------------------
     def vcpu(self, hart: int) -> VCpu:
@@ -56,6 +75,10 @@ class Firmware:
     def raise_software(self, hart: int) -> None:
         """Set SSIP on another hart."""
         self._machine.runners[hart].raise_soft(SSIP)
+
+    def clear_software(self, hart: int) -> None:
+        """Clear SSIP; on the hart's own thread."""
+        self._machine.runners[hart].clear_soft(SSIP)
 
     def fence(self, harts: list[int], tlb: bool, icache: bool) -> None:
         """Make harts forget translations or decoded code, and wait until they have: those that
@@ -94,6 +117,5 @@ class Firmware:
         return self._machine.translate(gva & U64, hart)
 
     def steal_ns(self, hart: int) -> int:
-        """Time that the hart wanted to run and did not; kept by a scheduler, which there is none
-        of in a machine by itself."""
-        return 0
+        """Time that the hart's thread wanted to run and did not, when it was last looked at."""
+        return self._meters[hart].ns if self._meters else 0

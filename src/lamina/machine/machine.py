@@ -22,22 +22,33 @@ from lamina.devices.finisher import ShutdownKind, ShutdownRequest
 from lamina.devices.uart import Uart
 from lamina.devices.virtio.console import VirtioConsole
 from lamina.devices.virtio.rng import VirtioRng
+from lamina.engine.contract import Engine, EngineMaker
 from lamina.engine.reference.engine import ReferenceEngine
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.vcpu import VCpu
 from lamina.isa.riscv import RISCV64
 from lamina.machine import inspect
 from lamina.machine.boards.virt import build_virt, plug_virtio
-from lamina.machine.boot import Boot
+from lamina.machine.boot import Boot, is_paravirtual
 from lamina.machine.clock import INSTRUCTIONS_PER_TICK, NS_PER_TICK, InstructionClock, RealClock
-from lamina.machine.config import ISA, MMU, MachineConfig, Outcome
+from lamina.machine.commits import CommitLog, LoggedEngine
+from lamina.machine.config import (
+    ISA,
+    MMU,
+    PARAVIRTUAL_ISA,
+    MachineConfig,
+    Outcome,
+)
 from lamina.machine.console import Console
 from lamina.machine.entropy import entropy_source
 from lamina.machine.firmware import Firmware
 from lamina.machine.memory import Memory
 from lamina.machine.runner import Runner
+from lamina.machine.storage import Storage
+from lamina.machine.trace import Tracer
 
-ENGINES = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
+ENGINES: dict[str, EngineMaker] = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
+UNTIL_SECONDS = 0.05  # how often `run` asks its `until`
 INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
 
 
@@ -46,9 +57,12 @@ class _Pins:
 
     def __init__(self, runners: list[Runner]) -> None:
         self._runners = runners
+        self.lines: list[tuple[int, int, IrqLine]] = []
 
     def line(self, hart: int, bit: int) -> IrqLine:
-        return IrqLine(lambda level: self._runners[hart].set_irq(bit, level))
+        line = IrqLine(lambda level: self._runners[hart].set_irq(bit, level))
+        self.lines.append((hart, bit, line))
+        return line
 
 
 class Machine:
@@ -68,10 +82,14 @@ class Machine:
         self._failure: BaseException | None = None
         self._stop_asked = False
         self.ending = True
+        self._tracer: Tracer | None = None
+        self._commits: CommitLog | None = None
+        self.storage = Storage(config.disks)
         try:
             self._build()
         except BaseException:
             self.space.close()
+            self.storage.close()
             raise
 
     def _build(self) -> None:
@@ -81,20 +99,29 @@ class Machine:
             self.clock = InstructionClock(lambda: self.cpus[0].icount, self._announce_time)
         else:
             self.clock = RealClock(self.space.lock, self._announce_time)
+        pins = _Pins(self._runners)
         self.board = build_virt(
             self.space,
             config.cpus,
             config.memory,
-            _Pins(self._runners),
+            pins,
             self.clock,
             self._printed,
             self.shut_down,
-            ISA,
+            PARAVIRTUAL_ISA if is_paravirtual(config) else ISA,
             MMU,
         )
+        for disk in self.storage.devices:
+            plug_virtio(self.board, disk)
         plug_virtio(self.board, VirtioRng(entropy_source(config.deterministic)))
         self._virtio_console = VirtioConsole(self._printed)
         plug_virtio(self.board, self._virtio_console)
+        if config.trace:
+            self._tracer = Tracer(self)
+            for hart, bit, line in pins.lines:
+                self._tracer.watch_pin(line, hart, bit)
+        if config.log_commits is not None:
+            self._commits = CommitLog(config.log_commits)
         self._boot = Boot(config, self.board)
         for index in range(config.cpus):
             self._runners.append(Runner(self, index))
@@ -104,12 +131,16 @@ class Machine:
         self.console.connect(lambda: self.post(self._feed_console))
         self.reset()
 
-    def make_engine(self, index: int) -> ThreadedEngine | ReferenceEngine:
+    def make_engine(self, index: int) -> Engine:
         """A vCPU and the engine that runs it."""
-        engine = ENGINES[self.config.engine]
-        return engine(
-            RISCV64, index, self.space, lambda event, value: self.cpu_event(index, event, value)
+        tracer = self._tracer
+        space = self.space if tracer is None else tracer.space(index)
+        engine: Engine = ENGINES[self.config.engine](
+            RISCV64, index, space, lambda event, value: self.cpu_event(index, event, value)
         )
+        if self._commits is not None:
+            engine = LoggedEngine(engine, self.space, self._commits)
+        return engine if tracer is None else tracer.engine(engine, index)
 
     # -- life ------------------------------------------------------------------------------------
     def __enter__(self) -> Self:
@@ -129,7 +160,11 @@ class Machine:
         for runner in self._runners:
             runner.engine.close()
         self._runners.clear()
+        for log in (self._tracer, self._commits):
+            if log is not None:
+                log.close()
         self.space.close()
+        self.storage.close()
 
     def reset(self) -> None:
         """Power-on: memory as loaded, devices and vCPUs reset, guest time at zero."""
@@ -157,7 +192,8 @@ class Machine:
     ) -> Outcome:
         """Run until something ends it: the guest (poweroff, fail, reboot, crash), `stop`, `timeout`
         seconds, a breakpoint, or a vCPU that has retired exactly `max_instructions`. `until` is
-        asked about 20 times a second (with deterministic time: every million instructions)."""
+        asked 20 times a second (with deterministic time also every million instructions). A guest
+        that idles retires nothing: without a `timeout` it may never reach `max_instructions`."""
         if self.breakpoints:
             return self._run_to_breakpoint(max_instructions)
         if until is not None:
@@ -185,6 +221,9 @@ class Machine:
                 runner.join()
             self.clock.halt()
             self.console.set_ended(True)
+            for log in (self._tracer, self._commits):
+                if log is not None:
+                    log.flush()
         if self._failure is not None:
             raise self._failure
         assert self._outcome is not None
@@ -201,9 +240,10 @@ class Machine:
         deadline = None if timeout is None else self.clock_seconds() + timeout
         while not until(self):
             left = None if end is None else end - self.icount
-            chunk = 1_000_000 if left is None else min(left, 1_000_000)
-            by_count = self.config.deterministic or left is not None
-            outcome = self._run(chunk if by_count else None, None if by_count else 0.05)
+            chunk = left
+            if self.config.deterministic:
+                chunk = 1_000_000 if left is None else min(left, 1_000_000)
+            outcome = self._run(chunk, UNTIL_SECONDS)
             if outcome.reason not in ("limit", "timeout"):
                 return outcome
             if end is not None and self.icount >= end:
@@ -232,7 +272,8 @@ class Machine:
         """Run one instruction of a vCPU, or take one trap."""
         engine = self._runners[cpu].engine
         engine.state_changed()
-        code = engine.step()
+        while (code := engine.step()) is Exit.REQUEST:
+            pass  # asked for by the run before
         if code is Exit.HYPERCALL:
             self.hypercall(cpu)
         return code
@@ -279,6 +320,12 @@ class Machine:
         """The physical address behind a virtual one for a read now, or None if it would fault."""
         return inspect.translate(self.cpus[cpu], self.space, gva)
 
+    def disassemble(self, pc: int | None = None, count: int = 1, cpu: int = 0) -> list[str]:
+        """Instructions from a virtual address on (the vCPU's pc by default), a line each:
+        address, bits, text. Ends early where no code can be fetched."""
+        vcpu = self.cpus[cpu]
+        return inspect.disassemble(vcpu, self.space, vcpu.pc if pc is None else pc, count)
+
     # -- from the runners and devices ------------------------------------------------------------
     @property
     def runners(self) -> list[Runner]:
@@ -303,7 +350,10 @@ class Machine:
 
     def hypercall(self, index: int) -> None:
         """A guest calls its hypervisor."""
-        self.firmware.call(index)
+        if self._tracer is None:
+            self.firmware.call(index)
+        else:
+            self._tracer.sbi(index, self.firmware.call)
 
     def trapped(self, index: int) -> None:
         """A vCPU took a trap while traps are watched."""
@@ -336,10 +386,12 @@ class Machine:
                 self.end(Outcome("reboot", request.code))
 
     def cpu_event(self, index: int, event: str, value: int) -> None:
-        """A vCPU changed its own timer (Sstc)."""
+        """A vCPU changed its own timer (Sstc). A busy guest may do so for long without coming out
+        of the engine, so its steal time is brought up to date here as well."""
         key = ("stimecmp", index)
         if event == "stimecmp":
             self.clock.arm(key, value, self._runners[index].kick)
+            self.firmware.account(index)
 
     def _announce_time(self, offset: int) -> None:
         deterministic = self.config.deterministic

@@ -31,9 +31,13 @@ class Memory:
 
     def __setitem__(self, key: int | slice, value: int | bytes) -> None:
         if isinstance(key, int):
-            self._view(key, key + 1)[0] = value  # type: ignore[call-overload]
+            self._view(key, key + 1)[0] = (
+                int.from_bytes(value) if isinstance(value, bytes) else value
+            )
+        elif isinstance(value, int):
+            raise BusError("memory: a range takes bytes, not a number")
         else:
-            self._view(*self._bounds(key))[:] = value  # type: ignore[assignment]
+            self._view(*self._bounds(key))[:] = value
 
     @staticmethod
     def _bounds(key: slice) -> tuple[int, int]:

@@ -57,6 +57,12 @@ class Runner:
             self._soft |= bits
         self.interrupt()
 
+    def clear_soft(self, bits: int) -> None:
+        """Clear them; only on this vCPU's own thread."""
+        with self._soft_lock:
+            self._soft &= ~bits
+            self.vcpu.set("mip_soft", self.vcpu.get("mip_soft") & ~bits)
+
     # -- from the owner --------------------------------------------------------------------------
     def start(self, max_instructions: int | None) -> None:
         self._end = UNLIMITED
@@ -99,6 +105,7 @@ class Runner:
             self.in_guest = True
             code = self.engine.run(budget)
             self.in_guest = False
+            machine.firmware.account(self.index)
             self._act(code)
 
     def _take_soft(self) -> None:

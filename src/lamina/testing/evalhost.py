@@ -67,9 +67,10 @@ class EvalHost:
         self._operands = {**form.base_operands(values), "insn": insn}
         self._length = form.encoding.length
         self._target = self.trapped = self.exited = None
-        evaluator = self._evaluators.setdefault(id(base), Evaluator(base.routine))
+        if id(base) not in self._evaluators:
+            self._evaluators[id(base)] = Evaluator(base.routine)
         try:
-            evaluator(self)
+            self._evaluators[id(base)](self)
         except Leave:
             return False
         following = (self.slots["pc"] + self._length) & mask(64)

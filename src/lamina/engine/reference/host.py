@@ -165,15 +165,15 @@ class ReferenceHost:
     def store(self, gva: int, value: int, size: int) -> None:
         data = value.to_bytes(size, "little")
         if gva % PAGE_SIZE + size > PAGE_SIZE:
-            for ram, at, length in self._parts(gva, WRITE, size):
+            for part, at, length in self._parts(gva, WRITE, size):
                 with _STORES:
-                    ram[at : at + length] = data[:length]
+                    part[at : at + length] = data[:length]
                 data = data[length:]
             return
-        view, at = self._locate(gva, WRITE, size)
-        if view is not None:
+        ram, at = self._locate(gva, WRITE, size)
+        if ram is not None:
             with _STORES:
-                view[at : at + size] = data
+                ram[at : at + size] = data
         elif at % size or not self._space.mmio_write(at, size, value):
             self.fault(gva, WRITE)
 

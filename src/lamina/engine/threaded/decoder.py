@@ -14,6 +14,7 @@ from lamina.isa.encoding import Encoding, Operand
 from lamina.isa.insn import Form, Insn
 
 MAX_EXCLUDED = 3
+STEP = "{ i8, i8, i8, i8, i32 }"  # destination, instruction bit, width, operand bit, addend
 PLACES = ("a", "b", "c", "d", "imm")
 
 
@@ -142,7 +143,7 @@ class DecoderTables:
         entries = [self._entries[n] for n in order]
         handlers = ", ".join(f'ptr @"h.{h.name}"' for h in self.handlers)
         steps = ", ".join(
-            f"{{ i8, i8, i8, i8, i32 }} {{ i8 {d}, i8 {lo}, i8 {w}, i8 {at}, i32 {add} }}"
+            f"{STEP} {{ i8 {d}, i8 {lo}, i8 {w}, i8 {at}, i32 {add} }}"
             for d, lo, w, at, add in self._steps
         )
         rows = ", ".join(
@@ -154,7 +155,7 @@ class DecoderTables:
                 f"@buckets = internal constant [288 x [2 x i32]] [{pairs}]",
                 f"@entries = internal constant [{len(entries)} x [14 x i32]] [{rows}]",
                 f"@handlers = internal constant [{len(self.handlers)} x ptr] [{handlers}]",
-                f"@steps = internal constant [{len(self._steps)} x {{ i8, i8, i8, i8, i32 }}] [{steps}]",
+                f"@steps = internal constant [{len(self._steps)} x {STEP}] [{steps}]",
                 _DECODE.replace("ZERO", str(self._discard())),
             ]
         )

@@ -105,6 +105,7 @@ class ThreadedEngine:
         self.set_time(offset=0, divisor=100, deterministic=False)
         self._map_regions()
         self._empty_arena()
+        self.state_changed()
 
     def _map_regions(self) -> None:
         regions = self._space.ram_regions

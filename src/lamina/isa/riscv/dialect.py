@@ -148,6 +148,6 @@ def dialect() -> Dialect:
         shorthands=SHORTHANDS,
         macros={"li": _li, "la": _la},
         trailing={"rm": DYNAMIC},
-        exceptions=dict.fromkeys(EXACT, {"rm": ROUNDING_MODES["rne"]}),
+        exceptions={name: {"rm": ROUNDING_MODES["rne"]} for name in EXACT},
         suffixes=SUFFIXES,
     )

@@ -1,0 +1,42 @@
+"""What the machine may ask of an engine; every engine answers alike, bit for bit.
+
+An engine drives one vCPU. `run` and `step` are called by the vCPU's host thread, everything else
+only while neither runs; signals from other threads go through the VCpu.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lamina.base.exits import Exit
+from lamina.bus.space import AddressSpace
+from lamina.engine.vcpu import VCpu
+from lamina.isa.arch import Arch
+
+
+class Engine(Protocol):
+    """One way to execute an architecture's instructions."""
+
+    name: str
+    vcpu: VCpu
+
+    def run(self, budget: int) -> Exit:
+        """Run until exactly `budget` instructions have retired, or something else ends it."""
+
+    def step(self) -> Exit:
+        """Run one instruction, or take one trap."""
+
+    def state_changed(self) -> None:
+        """Registers or memory were changed from outside: nothing derived from them is kept."""
+
+    def set_time(self, offset: int, divisor: int, deterministic: bool) -> None:
+        """Timebase ticks = base / divisor + offset; base is the host's monotonic clock in
+        nanoseconds, or in deterministic mode the retired instructions."""
+
+    def watch_traps(self, on: bool) -> None:
+        """Whether each trap taken ends a run with Exit.TRAP."""
+
+    def close(self) -> None:
+        """Release host memory; the engine must not run any more."""
+
+
+EngineMaker = Callable[[Arch, int, AddressSpace, Callable[[str, int], None]], Engine]
