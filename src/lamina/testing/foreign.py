@@ -17,14 +17,15 @@ from lamina.testing.random_programs import RAM_SIZE, Image
 TIMEOUT = 20  # seconds
 QEMU_CPU = (
     "rv64,v=off,h=off,zfa=on,zfh=on,zicond=on,zcb=on,zacas=on,zabha=on,zawrs=on,zbc=on,svade=on,"
-    "svadu=on,svnapot=on,svpbmt=on,svinval=on,zicboz=on,zicbom=on,sstc=on,sscofpmf=off,"
+    "svadu=on,svnapot=on,svpbmt=on,svinval=on,zicboz=on,zicbom=on,sstc=on,zimop=on,zcmop=on,zbkb=on,zbkc=on,zbkx=on,zknd=on,zkne=on,zknh=on,zksed=on,"
+    "zksh=on,ssaia=on,smaia=on,sscofpmf=off,"
     "pmu-mask=0xfffffff8"
 )
 QEMU_CPU_7 = "rv64,h=off,Zfh=on,zbc=on,svnapot=on,svpbmt=on,svinval=on,sstc=on"
 NEWER_THAN_7 = frozenset({"Zfa", "Zicond", "Zcb", "Zacas", "Zabha", "Zicbom", "Zicboz", "Zawrs"})
 SPIKE_ISA = (
     "rv64gc_zicntr_zihpm_zicbom_zicbop_zicboz_zicond_zcb_zba_zbb_zbc_zbs_zfa_zfh_zacas_zabha_"
-    "zawrs_svade_svadu_svnapot_svpbmt_svinval_sstc_zihintpause_zihintntl_zicclsm"
+    "zawrs_zimop_zcmop_zbkb_zbkc_zbkx_zkn_zks_svade_svadu_svnapot_svpbmt_svinval_sstc_zihintpause_zihintntl_zicclsm"
 )
 Memory = dict[int, bytes]
 
@@ -59,7 +60,7 @@ def run_spike(image: Image, command: str) -> Memory:
     with tempfile.TemporaryDirectory(dir=_shared_memory()) as folder:
         elf, signature = Path(folder) / "elf", Path(folder) / "signature"
         elf.write_bytes(_elf(image))
-        options = [f"--isa={SPIKE_ISA}", "-m32", "--misaligned", "--real-time-clint"]
+        options = [f"--isa={SPIKE_ISA}", "-m32"]
         options += [f"+signature={signature}", "+signature-granularity=8"]
         _run([command, *options, str(elf)])
         lines = signature.read_text().split()
@@ -90,7 +91,7 @@ def _elf(image: Image) -> bytes:
         "begin_signature": at.SAVE,
         "end_signature": end,
     }
-    names = b"\0" + b"".join(n.encode() + b"\0" for n in symbols)
+    names = b"\0.strtab\0.symtab\0" + b"".join(n.encode() + b"\0" for n in symbols)
     table = bytes(24)
     for name, value in symbols.items():
         where = names.index(b"\0" + name.encode() + b"\0") + 1
@@ -104,10 +105,14 @@ def _elf(image: Image) -> bytes:
     at_table = at_names + len(names) + -len(names) % 8
     at_sections = at_names + len(sections)
     head = b"\x7fELF\2\1\1" + bytes(9)
-    head += struct.pack("<HHIQQQIHHHHHH", 2, 243, 1, at.BASE, 64, at_sections, 5, 64, 56, 1, 64, 3, 1)
-    head += struct.pack("<IIQQQQQQ", 1, 7, start, at.BASE, at.BASE, len(memory), len(memory), 0x1000)
+    head += struct.pack(
+        "<HHIQQQIHHHHHH", 2, 243, 1, at.BASE, 64, at_sections, 5, 64, 56, 1, 64, 3, 1
+    )
+    head += struct.pack(
+        "<IIQQQQQQ", 1, 7, start, at.BASE, at.BASE, len(memory), len(memory), 0x1000
+    )
     section = struct.Struct("<IIQQQQIIQQ")
     headers = section.pack(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    headers += section.pack(0, 3, 0, 0, at_names, len(names), 0, 0, 1, 0)
-    headers += section.pack(0, 2, 0, 0, at_table, len(table), 1, 1, 8, 24)
+    headers += section.pack(1, 3, 0, 0, at_names, len(names), 0, 0, 1, 0)
+    headers += section.pack(9, 2, 0, 0, at_table, len(table), 1, 1, 8, 24)
     return head.ljust(start, b"\0") + bytes(memory) + sections + headers

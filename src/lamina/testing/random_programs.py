@@ -120,7 +120,7 @@ def _boot(rng: random.Random, options: Options) -> dict[str, int]:
         "mideleg": rng.getrandbits(64) & (f.S_INTERRUPTS if options.external else U64),
         "menvcfg": maker.menvcfg(),
         "stimecmp": (1 << 64) - 1,
-        "senvcfg": maker.legal_cbie(rng.getrandbits(8) & f.SENVCFG_WRITABLE),
+        "senvcfg": maker.legal_cbie(rng.getrandbits(8) & f.SENVCFG_WRITABLE & ~f.FIOM),
         "mcounteren": rng.getrandbits(32),
         "scounteren": rng.getrandbits(32),
         "satp": rng.choice(at.SATPS),
