@@ -21,8 +21,10 @@ QEMU_CPU = (
     "zksh=on,ssaia=on,smaia=on,sscofpmf=off,"
     "pmu-mask=0xfffffff8"
 )
-QEMU_CPU_7 = "rv64,h=off,Zfh=on,zbc=on,svnapot=on,svpbmt=on,svinval=on,sstc=on"
-NEWER_THAN_7 = frozenset({"Zfa", "Zicond", "Zcb", "Zacas", "Zabha", "Zicbom", "Zicboz", "Zawrs"})
+QEMU_CPU_7 = "rv64,h=off,Zfh=on,zbc=on,zbkb=on,zbkx=on,svnapot=on,svpbmt=on,svinval=on,sstc=on"
+NEWER_THAN_7 = frozenset(
+    {"Zfa", "Zicond", "Zcb", "Zacas", "Zabha", "Zicbom", "Zicboz", "Zawrs", "Zimop", "Zcmop"}
+)
 SPIKE_ISA = (
     "rv64gc_zicntr_zihpm_zicbom_zicbop_zicboz_zicond_zcb_zba_zbb_zbc_zbs_zfa_zfh_zacas_zabha_"
     "zawrs_zimop_zcmop_zbkb_zbkc_zbkx_zkn_zks_svade_svadu_svnapot_svpbmt_svinval_sstc_zihintpause_zihintntl_zicclsm"
