@@ -9,7 +9,7 @@ retired instructions and traps.
 from lamina.engine.llvm.lower import FunctionWriter, result_type, symbol
 from lamina.engine.threaded.layout import RECORD, TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
-from lamina.isa.arch import READ, WRITE, Arch
+from lamina.isa.arch import TOUCHES, Arch
 
 _REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
@@ -138,7 +138,7 @@ class MemoryWriter(FunctionWriter):
         return self.temp(f"extractvalue {{ i{w}, i1 }} {pair}, 0")
 
     def op_touch(self, op: Op) -> None:
-        access = {"read": READ, "write": WRITE}[op.attrs["access"]]
+        access = TOUCHES[op.attrs["access"]]
         self.before_call()
         gva = self.use(op.args[0])
         self.leave_if(self.temp(f"call i1 @touch(ptr %s, i64 {gva}, i64 {access})"))

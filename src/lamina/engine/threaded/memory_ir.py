@@ -373,13 +373,9 @@ gone:
 }}
 
 define internal i1 @touch(ptr %s, i64 %a, i64 %access) noinline {{
-  %t = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 %access, i64 1)
-  %left = extractvalue {{ i1, ptr, i64 }} %t, 0
-  br i1 %left, label %gone, label %mapped
-mapped:
-  ret i1 false
-gone:
-  ret i1 true
+  %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 %access, i64 1)
+  %left = extractvalue {translate} %t, 0
+  ret i1 %left
 }}
 """
 
