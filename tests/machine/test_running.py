@@ -190,6 +190,11 @@ def test_until_is_asked(build: Build) -> None:
     assert m.run(until=lambda m: m.icount > 10, timeout=30).reason == "until"
 
 
+def test_until_times_out_though_deterministic_time_stands_still(build: Build) -> None:
+    m = build(WAIT, deterministic=True)
+    assert m.run(until=lambda m: False, timeout=0.1).reason == "timeout"
+
+
 def test_breakpoint_stops_before_its_instruction(build: Build) -> None:
     code = guests.assemble("li s0, 1; li s0, 2; here: li s0, 3\n" + guests.finish())
     m = build(code.code)

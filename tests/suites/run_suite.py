@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -32,9 +33,15 @@ from elftools.elf.sections import SymbolTableSection
 
 from lamina.base.errors import ImageError, LaminaError
 
+if TYPE_CHECKING:
+    from lamina.machine import Machine
+
 MEMORY_BYTES = 128 << 20
 SIGNATURE_LIMIT_BYTES = 16 << 20
 CONSOLE_LIMIT = 4096
+# How far to run between looks at tohost: a few milliseconds of a compiled engine, or of the other.
+POLL_INSTRUCTIONS = 200_000
+REFERENCE_POLL_INSTRUCTIONS = 1_000
 # HTIF: bits 63:56 device, 55:48 command; device 1, command 1 prints the byte in bits 7:0.
 HTIF_PUT_CHARACTER = 0x0101
 
@@ -102,22 +109,32 @@ def run_elf(path: Path, engine: str, cpus: int, max_instructions: int) -> tuple[
 
     symbols = read_symbols(path)
     config = MachineConfig(
-        kernel=path, firmware="bare", engine=engine, memory=MEMORY_BYTES, cpus=cpus
+        kernel=path, firmware="bare", engine=engine, memory=MEMORY_BYTES, cpus=cpus, svade=True
     )
+    poll = REFERENCE_POLL_INSTRUCTIONS if engine == "reference" else POLL_INSTRUCTIONS
     with Machine(config) as machine:
-
-        def tohost() -> int:
-            return int.from_bytes(machine.memory.read(symbols.tohost, 8), "little")
-
-        for _ in range(CONSOLE_LIMIT):
-            machine.run(max_instructions=max_instructions, until=lambda _: tohost() != 0)
-            status = tohost()
-            if status >> 48 != HTIF_PUT_CHARACTER:
-                break
-            sys.stderr.write(chr(status & 0x7F))
-            machine.memory.write(symbols.tohost, bytes(8))
+        status = watch(machine, symbols.tohost, poll, max_instructions)
         begin, end = symbols.signature
         return status, machine.memory.read(begin, end - begin) if end > begin else b""
+
+
+def watch(machine: Machine, tohost: int, poll: int, max_instructions: int) -> int:
+    """Run in steps of `poll` instructions until the program has reported; its tohost value."""
+    printed, left = 0, max_instructions
+    while left > 0:
+        outcome = machine.run(max_instructions=min(poll, left))
+        status = int.from_bytes(machine.memory.read(tohost, 8), "little")
+        if status >> 48 == HTIF_PUT_CHARACTER and printed < CONSOLE_LIMIT:
+            sys.stderr.write(chr(status & 0x7F))
+            machine.memory.write(tohost, bytes(8))
+            printed += 1  # it waited for this: no instructions are charged
+        elif status != NOT_FINISHED:
+            return status
+        elif outcome.reason != "limit":
+            raise LaminaError(f"{outcome.reason} at pc = {machine.pc:#x}: {outcome.detail}")
+        else:
+            left -= poll
+    return NOT_FINISHED
 
 
 def parse_signature(text: str) -> bytes:

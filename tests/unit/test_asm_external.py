@@ -15,10 +15,11 @@ from rv64 import DISASSEMBLER, PLAIN
 
 from lamina.isa.riscv.hart import RV64
 
-EXTENSIONS = "zacas zabha zcb zba zbb zbc zbs zicond zicbom zicboz zicbop zawrs zihintntl"
+EXTENSIONS = "zacas zabha zcb zba zbb zbc zbkb zbkx zbs zicond zicbom zicboz zicbop zawrs"
+MORE = "zihintntl zimop zcmop zfa zfh svinval"
 HEAD = f"""
 .option norelax
-.option arch, {", ".join("+" + e for e in [*EXTENSIONS.split(), "zfa", "zfh", "svinval"])}
+.option arch, {", ".join("+" + e for e in [*EXTENSIONS.split(), *MORE.split()])}
 """
 LONG_FORMS_ONLY = ".option norvc"
 Line = tuple[int, int, str]

@@ -152,6 +152,7 @@ def test_boot_options_become_the_machines_settings(machines: Machines, tmp_path:
         f" --bios-image {tmp_path}/b --append a=b --memory 2G --cpus 4 --engine reference"
         f" --deterministic --console virtio --max-instructions 9 --timeout 2.5"
         f" --trace irq,trap --trace mmio:uart0 --log-commits {tmp_path}/log"
+        f" --disk {tmp_path}/d --disk {tmp_path}/e,1,snapshot,readonly"
     )
     assert lamina(*arguments.split()) == 0
     assert machines.settings == {
@@ -163,14 +164,30 @@ def test_boot_options_become_the_machines_settings(machines: Machines, tmp_path:
         "append": "a=b",
         "firmware": tmp_path / "f",
         "bios_image": tmp_path / "b",
+        "disks": (launch.Disk(tmp_path / "d"), launch.Disk(tmp_path / "e,1", True, True)),
         "deterministic": True,
         "console": "virtio",
         "trace": {"irq", "trap", "mmio:uart0"},
+        "trace_file": None,
         "log_commits": tmp_path / "log",
         "closed": True,
     }
     instructions, timeout = machines.opened[0].runs[0]
     assert instructions == 9 and timeout is not None and 0 < timeout <= 2.5
+
+
+@pytest.mark.parametrize("text", ["", ",snapshot", ",readonly,snapshot"])
+def test_a_disk_without_a_file_is_refused(
+    machines: Machines, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
+    assert lamina("boot", "--kernel", "k", "--disk", text) == 2
+    assert capfd.readouterr().err.startswith("lamina: error: --disk: no file")
+
+
+def test_the_bare_firmware_is_none_to_be_fetched(machines: Machines, tmp_path: Path) -> None:
+    (tmp_path / "k").touch()
+    assert lamina("boot", "--kernel", str(tmp_path / "k"), "--firmware", "bare") == 0
+    assert machines.settings["firmware"] == "bare"
 
 
 def test_reboot_resets_the_machine_and_goes_on(machines: Machines, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.base.errors import SnapshotError
+from lamina.bus.irq import IrqLine
 from lamina.devices.uart import BACKLOG, FIFO_SIZE, IER, IIR, LCR, LSR, MCR, MSR, RBR, SCR, Uart
 from lamina.testing.devices import ByteSink, RecordingLine
 
@@ -41,6 +42,21 @@ def test_output_reaches_the_sink_and_the_transmitter_is_empty(uart):
         assert uart.get(LSR) & EMPTY == EMPTY
         uart.put(RBR, byte)
     assert uart.out.data == b"hello\xff"
+
+
+def test_reading_lsr_alone_does_not_drive_the_line_again():
+    """xv6 only ever reads LSR when the empty transmitter interrupts: it must not be called again
+    for that."""
+    driven = []
+    line = IrqLine(driven.append, lambda: driven.append("again"))
+    uart = Uart(line, ByteSink())
+    uart.write(IER, 1, 2)
+    assert driven == [True]
+    for _ in range(3):
+        assert uart.read(LSR, 1) & EMPTY
+    assert driven == [True]
+    uart.write(RBR, 1, 0x41)
+    assert driven == [True, "again"]
 
 
 def test_input_is_read_in_order_and_shown_by_lsr(uart):

@@ -86,7 +86,8 @@ RESERVED = {
     "quadrant 0, funct3 100, Zcb's gap": 0x8C40 | 1 << 12,
     "c.addiw to x0": 0x2005,
     "c.addi16sp 0": 0x6101,
-    "c.lui with no immediate": 0x6281,
+    "c.lui with no immediate, even register": 0x6201,  # the odd ones up to 15 are Zcmop's
+    "c.lui with no immediate, high register": 0x6881,
     "c.jr to x0": 0x8002,
     "c.lwsp to x0": 0x4002,
     "c.ldsp to x0": 0x6002,

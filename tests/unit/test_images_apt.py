@@ -114,6 +114,7 @@ done
         ("E: Write error - write (28: No space left on device)", "disk is full"),
         ("W: GPG error: NO_PUBKEY 6ED0E7B82643E131", "newer debian-archive-keyring"),
         ("Err:1 x  Could not resolve 'mirror.example'", "--mirror URL"),
+        ("E: Failed to fetch x  File has unexpected size. Mirror sync in progress?", "minutes"),
         ("E: Unable to locate package base-files", "lists lack a package"),
         ("E: The repository 'x trixie Release' does not have a Release file.", "does not hold"),
         ("noise\nE: Something new went wrong", "Something new went wrong"),
@@ -125,6 +126,16 @@ def test_trouble_is_one_line_that_helps(client: Script, complaint: str, told: st
     with pytest.raises(HostError, match=told) as caught:
         apt.update(SilentProgress())
     assert "\n" not in str(caught.value)
+
+
+def test_lists_from_before_will_do_if_new_ones_cannot_be_had(client: Script) -> None:
+    apt = client("exit 100")
+    with pytest.raises(HostError):
+        apt.update(SilentProgress())
+    lists = apt.root / "state" / "lists"
+    (lists / "mirror.example_debian_dists_trixie_main_binary-riscv64_Packages.lz4").touch()
+    apt.update(SilentProgress())
+    assert list(lists.glob("*_Packages.lz4"))
 
 
 def test_metapackage_leads_to_the_package_it_stands_for(client: Script) -> None:

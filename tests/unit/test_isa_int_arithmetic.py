@@ -45,6 +45,11 @@ def carryless(a: int, b: int) -> int:
     return product
 
 
+def permute(table: int, chosen: int, bits: int) -> int:
+    ones = (1 << bits) - 1
+    return sum((table >> (chosen >> i & ones) * bits & ones) << i for i in range(0, 64, bits))
+
+
 W = 0xFFFF_FFFF
 BINARY: dict[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b,
@@ -96,6 +101,11 @@ BINARY: dict[str, Callable[[int, int], int]] = {
     "clmul": carryless,
     "clmulh": lambda a, b: carryless(a, b) >> 64,
     "clmulr": lambda a, b: carryless(a, b) >> 63,
+    "pack": lambda a, b: (b & W) << 32 | a & W,
+    "packh": lambda a, b: (b & 0xFF) << 8 | a & 0xFF,
+    "packw": lambda a, b: word((b & 0xFFFF) << 16 | a & 0xFFFF),
+    "xperm4": lambda a, b: permute(a, b, 4),
+    "xperm8": lambda a, b: permute(a, b, 8),
     "bclr": lambda a, b: a & ~(1 << b % 64),
     "bext": lambda a, b: a >> b % 64 & 1,
     "binv": lambda a, b: a ^ 1 << b % 64,
@@ -113,6 +123,7 @@ UNARY: dict[str, Callable[[int], int]] = {
     "sext.b": lambda a: signed(a, 8),
     "sext.h": lambda a: signed(a, 16),
     "zext.h": lambda a: a & 0xFFFF,
+    "brev8": lambda a: int.from_bytes(bytes(int(f"{b:08b}"[::-1], 2) for b in a.to_bytes(8))),
     "rev8": lambda a: int.from_bytes(a.to_bytes(8, "little"), "big"),
     "orc.b": lambda a: int.from_bytes(bytes(255 * (b > 0) for b in a.to_bytes(8, "big")), "big"),
 }

@@ -311,6 +311,21 @@ def test_hints_and_bounded_waits_complete_without_effect(line: str) -> None:
     assert (h.regs["x"], bytes(h.memory), h.events) == (registers, memory, [])
 
 
+@pytest.mark.parametrize("line", ["mop.r.0 a0, a1", "mop.r.31 a0, a1", "mop.rr.7 a0, a1, a2"])
+def test_may_be_operations_write_zero(line: str) -> None:
+    h = host(a0=5, a1=6, a2=7)
+    assert execute(h, line)
+    assert [x(h, name) for name in ("a0", "a1", "a2")] == [0, 6, 7]
+
+
+@pytest.mark.parametrize("number", range(1, 16, 2))
+def test_compressed_may_be_operations_do_nothing(number: int) -> None:
+    h = host(a0=5)
+    h.regs["x"] = [0, *range(101, 132)]
+    assert execute(h, f"c.mop.{number}")
+    assert h.regs["x"] == [0, *range(101, 132)]
+
+
 def test_an_illegal_word_traps_with_its_bits() -> None:
     h = host()
     assert not h.execute(TABLE, 0)

@@ -13,7 +13,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "suites"))
 import run_suite
 
-from lamina.base.errors import ImageError
+from lamina.base.errors import ImageError, LaminaError
+from lamina.isa.asm import Assembler
+from lamina.isa.riscv.dialect import dialect
+from lamina.isa.riscv.hart import RV64
+from lamina.machine import Machine, MachineConfig
 
 
 def elf(path: Path, symbols: dict[str, int], machine: int = 243) -> Path:
@@ -167,3 +171,52 @@ def test_exit_status_tells_success_failure_and_bad_request(
     assert run_suite.main([root, "--filter", "nothing"], by_name) == 2
     assert run_suite.main([root, "--require-signatures"], by_name) == 2
     assert run_suite.main([root, "--jobs", "0"], by_name) == 2
+
+
+# On the machine itself ---------------------------------------------------------------------------
+
+START, TOHOST, MEMORY = 0x8000_0000, 0x8010_0000, 32 << 20
+PRINT = """
+    li t1, 0x0101000000000041
+    sd t1, 0(t0)
+wait:
+    ld t2, 0(t0)
+    bne t2, zero, wait
+"""
+REPORT = """
+    li t1, 1
+    sd t1, 0(t0)
+end:
+    j end
+"""
+
+
+def watched(tmp_path: Path, body: str, limit: int) -> int:
+    """The tohost value of a program on the reference engine; t0 points to tohost."""
+    source = f"li t0, {TOHOST:#x}\n{body}"
+    code = Assembler(RV64, dialect()).program(source, START).code
+    image = tmp_path / "image"
+    image.write_bytes(code)
+    config = MachineConfig(bios_image=image, engine="reference", memory=MEMORY)
+    with Machine(config) as machine:
+        return run_suite.watch(machine, TOHOST, 100, limit)
+
+
+def test_report_ends_a_run(tmp_path: Path) -> None:
+    assert watched(tmp_path, REPORT, 1_000_000_000) == run_suite.PASSED
+
+
+def test_program_prints_through_tohost_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watched(tmp_path, PRINT + PRINT.replace("wait", "again") + REPORT, 1000) == 1
+    assert capsys.readouterr().err == "AA"
+
+
+def test_endless_program_ends_at_the_limit(tmp_path: Path) -> None:
+    assert watched(tmp_path, "end: j end", 1000) == run_suite.NOT_FINISHED
+
+
+def test_guest_that_cannot_go_on_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(LaminaError, match=r"crash at pc = 0x0: .*trap handler"):
+        watched(tmp_path, "ebreak", 1000)

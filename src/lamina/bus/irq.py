@@ -1,7 +1,8 @@
 """One wire from a device to whoever listens: an interrupt controller's source or a vCPU's pin.
 
-The sender calls `set`; the listener hears of edges only. All lines of a machine are driven under
-its address space's lock, so there is no lock in here.
+The sender calls `set`; the listener hears of edges and, where it asked for it, of a high level that
+is driven high again: the sender has something new. All lines of a machine are driven under its
+address space's lock, so there is no lock in here.
 """
 
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from typing import Protocol
 class IrqLine:
     """A level-sensitive interrupt line."""
 
-    __slots__ = ("_on_change", "level")
+    __slots__ = ("_on_change", "_on_repeat", "level")
 
-    def __init__(self, on_change: Callable[[bool], None]) -> None:
+    def __init__(
+        self, on_change: Callable[[bool], None], on_repeat: Callable[[], None] | None = None
+    ) -> None:
         self._on_change = on_change
+        self._on_repeat = on_repeat
         self.level = False
 
     @classmethod
@@ -22,11 +26,24 @@ class IrqLine:
         """A line that nobody listens to."""
         return cls(lambda level: None)
 
+    def watch(self, see: Callable[[bool], None]) -> None:
+        """Have `see` called with each edge too, before the listener is."""
+        listen = self._on_change
+
+        def both(level: bool) -> None:
+            see(level)
+            listen(level)
+
+        self._on_change = both
+
     def set(self, level: bool) -> None:
-        """Drive the line; the listener is called if that changes its level."""
+        """Drive the line; the listener is called if that changes its level, or repeats a high
+        one."""
         if level != self.level:
             self.level = level
             self._on_change(level)
+        elif level and self._on_repeat is not None:
+            self._on_repeat()
 
 
 class HartLines(Protocol):

@@ -10,6 +10,7 @@ from lamina.base.version import __version__
 from lamina.cli.cmd_boot import boot
 from lamina.cli.cmd_doctor import doctor
 from lamina.cli.cmd_run import run
+from lamina.cli.cmd_show import show
 
 HELP = """Whole computers as Python objects: boot unmodified operating systems, without KVM and
 without root.
@@ -20,6 +21,7 @@ Examples:
   lamina run debian                   boot Debian to a shell (Ctrl-] opens a menu)
   lamina run debian -- uname -m       run one command in Debian, exit with its status
   lamina boot --kernel Image          boot any kernel
+  lamina show lw                      an instruction: encoding, meaning, host code
   lamina doctor                       what this host has, and what is used instead
 
 \b
@@ -35,6 +37,7 @@ app = typer.Typer(help=HELP, rich_markup_mode=None, add_completion=True)
 app.command()(run)
 app.command()(boot)
 app.command()(doctor)
+app.command()(show)
 
 
 @app.callback()

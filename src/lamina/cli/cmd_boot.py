@@ -38,9 +38,25 @@ BiosImage = Annotated[
     Path | None,
     typer.Option("--bios-image", metavar="B", help="A raw image at the reset address."),
 ]
+Disk = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--disk",
+        metavar="FILE[,readonly][,snapshot]",
+        help="A raw image or block device; repeatable. snapshot: changes are thrown away.",
+    ),
+]
 Trace = Annotated[
     list[str] | None,
-    typer.Option("--trace", metavar="WHAT", help="What to trace: irq, trap, mmio:uart0; by comma."),
+    typer.Option(
+        "--trace",
+        metavar="KINDS",
+        help="Print events, by comma: trap, irq, sbi, exit, mmio or mmio:DEVICE (mmio:uart0).",
+    ),
+]
+TraceFile = Annotated[
+    Path | None,
+    typer.Option("--trace-file", metavar="F", help="Where --trace goes instead of stderr."),
 ]
 LogCommits = Annotated[
     Path | None,
@@ -58,6 +74,7 @@ def boot(
     append: Append = "",
     firmware: FirmwareChoice = "none",
     bios_image: BiosImage = None,
+    disk: Disk = None,
     memory: Memory = "512M",
     cpus: Cpus = 1,
     engine: EngineChoice = Engine.THREADED,
@@ -66,6 +83,7 @@ def boot(
     max_instructions: MaxInstructions = None,
     timeout: Timeout = None,
     trace: Trace = None,
+    trace_file: TraceFile = None,
     log_commits: LogCommits = None,
     dump_dtb: DumpDtb = None,
     mirror: Mirror = None,
@@ -78,8 +96,10 @@ def boot(
     \b
     Examples:
       lamina boot --kernel Image --initrd initrd.cpio --append 'console=ttyS0'
-      lamina boot --firmware opensbi --kernel u-boot
+      lamina boot --firmware opensbi --kernel u-boot --disk debian.img,snapshot
+      lamina boot --firmware bare --kernel xv6/kernel --disk xv6/fs.img --cpus 3
       lamina boot --kernel rv64ui-p-add --max-instructions 100000
+      lamina boot --kernel Image --trace mmio:uart0,irq --trace-file events
       lamina boot --cpus 4 --dump-dtb virt.dtb
     """
     from lamina.cli import launch
@@ -98,9 +118,11 @@ def boot(
         kernel=kernel,
         initrd=initrd,
         bios_image=bios_image,
+        disks=tuple(launch.parse_disk(text) for text in disk or []),
         console=console.value,
         max_instructions=max_instructions,
         trace=frozenset(item for text in trace or [] for item in text.split(",") if item),
+        trace_file=trace_file,
         log_commits=log_commits,
     )
     raise typer.Exit(launch.boot_parts(parts, common, dump_dtb))

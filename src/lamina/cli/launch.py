@@ -38,6 +38,26 @@ class Common:
     timeout: float | None = None
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A --disk option, in pieces."""
+
+    path: Path
+    readonly: bool = False
+    snapshot: bool = False
+
+
+def parse_disk(text: str) -> Disk:
+    """FILE, then any of `,readonly` and `,snapshot`; other commas belong to the file's name."""
+    flags = set()
+    while text.rpartition(",")[2] in ("readonly", "snapshot"):
+        text, _, flag = text.rpartition(",")
+        flags.add(flag)
+    if not text:
+        raise ConfigError("--disk: no file; write it like --disk FILE,snapshot")
+    return Disk(Path(text), "readonly" in flags, "snapshot" in flags)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What `lamina boot` was told to put into the machine."""
@@ -45,9 +65,11 @@ class Parts:
     kernel: str | None = None
     initrd: Path | bytes | None = None
     bios_image: Path | None = None
+    disks: tuple[Disk, ...] = ()
     console: str = "uart"
     max_instructions: int | None = None
     trace: frozenset[str] = field(default_factory=frozenset)
+    trace_file: Path | None = None
     log_commits: Path | None = None
 
 
@@ -55,7 +77,8 @@ def open_machine(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
     """A machine with these fields of its MachineConfig. The only use of `lamina.machine` here."""
     from lamina import machine
 
-    config = machine.MachineConfig(**settings)
+    disks = tuple(machine.DiskConfig(d.path, d.readonly, d.snapshot) for d in settings["disks"])
+    config = machine.MachineConfig(**{**settings, "disks": disks})
     return cast(
         AbstractContextManager[Machine],
         machine.Machine(config),
@@ -140,14 +163,16 @@ def _settings(parts: Parts, common: Common) -> dict[str, Any]:
         "initrd": _existing(parts.initrd, "--initrd"),
         "append": common.append,
         "firmware": (
-            "none"
-            if common.firmware == "none"
+            common.firmware
+            if common.firmware in ("none", "bare")
             else _file(common.firmware, "--firmware", common.mirror)
         ),
         "bios_image": _existing(parts.bios_image, "--bios-image"),
+        "disks": parts.disks,
         "deterministic": common.deterministic,
         "console": parts.console,
         "trace": set(parts.trace),
+        "trace_file": parts.trace_file,
         "log_commits": parts.log_commits,
     }
 

@@ -25,7 +25,8 @@ FirmwareChoice = Annotated[
     typer.Option(
         "--firmware",
         metavar="F",
-        help="none: Lamina answers firmware calls itself; opensbi: Debian's OpenSBI; or a file.",
+        help="none: Lamina answers firmware calls itself; bare: the kernel starts in machine mode;"
+        " opensbi: Debian's OpenSBI; or a file.",
     ),
 ]
 Append = Annotated[

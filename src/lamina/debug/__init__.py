@@ -1,0 +1,1 @@
+"""Looking into machines and instruction sets: what developers use, and nothing that guests need."""

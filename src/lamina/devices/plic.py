@@ -5,13 +5,17 @@
     0x002000 + 0x80 * context + 4 * word  enable bits
     0x200000 + 0x1000 * context           threshold; at + 4 claim (read) and complete (write)
 
-Source n has a gateway for a level-triggered line: a high level makes the source pending once; it
-can become pending again only after the claim has been completed. Source 0 does not exist. A claim
+Source n has a gateway: a line that is driven high makes the source pending once; it can become
+pending again only after the claim has been completed, and only if its device has driven the line
+high since the claim. A level that merely stays is not forwarded again, which is QEMU's reading of
+the specification, and the one that guests are tested with: xv6 never takes back the UART's
+interrupt for an empty transmitter, and would serve that for ever. Source 0 does not exist. A claim
 takes the pending, enabled source of the highest priority (the lowest number of equals), whatever
 the threshold; a completion counts only for a source that is enabled in that context.
 
-Sources are bits of Python ints here: `_pending`, `_claimed`, `_level`, `_enable[context]`, and
-`_above[t]`, the sources whose priority exceeds t. So an update is one AND a context.
+Sources are bits of Python ints here: `_pending`, `_claimed`, `_driven` (high, not forwarded yet),
+`_enable[context]`, and `_above[t]`, the sources whose priority exceeds t. So an update is one AND a
+context.
 """
 
 from typing import Any
@@ -47,8 +51,8 @@ class Plic(Device):
         self._contexts = contexts
         self._words = (sources + 31) // 32
         self._valid = mask(sources) & ~1
-        self._level = 0
-        self._lines = [IrqLine(self._listener(source)) for source in range(sources)]
+        self._driven = 0
+        self._lines = [self._line(source) for source in range(sources)]
         self._clear()
 
     def source(self, number: int) -> IrqLine:
@@ -57,16 +61,19 @@ class Plic(Device):
             raise ValueError(f"the PLIC has sources 1 to {self.sources - 1}, not {number}")
         return self._lines[number]
 
-    def _listener(self, source: int) -> Any:
+    def _line(self, source: int) -> IrqLine:
+        def raised() -> None:
+            self._driven |= 1 << source
+            self._update()
+
         def on_change(level: bool) -> None:
             if level:
-                self._level |= 1 << source
-                self._update()
+                raised()
             else:
                 # What the gateway has already forwarded stays pending (specification, section 1.4).
-                self._level &= ~(1 << source)
+                self._driven &= ~(1 << source)
 
-        return on_change
+        return IrqLine(on_change, raised)
 
     def _clear(self) -> None:
         self._priority = [0] * self.sources
@@ -75,10 +82,13 @@ class Plic(Device):
         self._claimed = 0
         self._enable = [0] * len(self._contexts)
         self._threshold = [0] * len(self._contexts)
+        # Lines that are high now may wait to be heard: once too often does no harm.
+        self._driven = sum(line.level << source for source, line in enumerate(self._lines))
 
     def _update(self) -> None:
-        """Let the gateways forward what is high and not in service, then drive every context."""
-        self._pending |= self._level & ~self._claimed
+        """Let the gateways forward what is not in service, then drive every context."""
+        self._pending |= self._driven & ~self._claimed
+        self._driven &= self._claimed
         for context, line in enumerate(self._contexts):
             above = self._above[self._threshold[context]]
             line.set(self._pending & self._enable[context] & above != 0)

@@ -182,10 +182,11 @@ class Uart(Device):
 
     def _read_lsr(self) -> int:
         value = self._line_status()
-        self._line_errors = 0
-        if self._fifo:
-            self._fifo[0] &= U8
-        self._update()
+        if value & (LSR_OVERRUN | LSR_BREAK):
+            self._line_errors = 0
+            if self._fifo:
+                self._fifo[0] &= U8
+            self._update()
         return value
 
     def _line_status(self) -> int:

@@ -42,6 +42,11 @@ _KNOWN_TROUBLE = (
         f" {MIRROR_VARIABLE}",
     ),
     (
+        r"Mirror sync in progress",
+        "the mirror is being brought up to date; try again in some minutes, or choose another"
+        " with --mirror URL",
+    ),
+    (
         r"Unable to locate package",
         "the mirror's lists lack a package that is needed; try again, or choose another mirror"
         " with --mirror URL",
@@ -165,10 +170,14 @@ class AptClient:
         return self.root / "nowhere"
 
     def update(self, progress: Progress) -> None:
-        """Fetch and verify the archive's lists."""
+        """Fetch and verify the archive's lists; if that fails, older ones will do."""
         self._prepare()
         with progress.step("Package lists") as step:
-            self._run(["apt-get", "-q", "update"], step=step)
+            try:
+                self._run(["apt-get", "-q", "update"], step=step)
+            except HostError:
+                if not any((self.root / "state" / "lists").glob("*_Packages*")):
+                    raise
 
     def install(self, names: Sequence[str], progress: Progress, title: str) -> list[Package]:
         """Resolve `names` with all their dependencies and download what is not here yet."""

@@ -1,8 +1,8 @@
 """`lamina run debian`: Debian's kernel and a small userland for riscv64, fetched and put together.
 
 Called by `cli/launch.py` and the tests. Every file in the guest is from Debian's own packages,
-resolved and verified by apt, but for the first process (`debian_init.sh`) and what it needs in
-/etc. Owns the cache folder `debian-SUITE-riscv64`: kernel and initrd. The initrd is
+resolved and verified by apt, but for the first two processes (`debian_*.sh`) and what they need
+in /etc. Owns the cache folder `debian-SUITE-riscv64`: kernel and initrd. The initrd is
 not compressed: a guest copies it faster than it unpacks it, and the host's disk does not mind.
 """
 
@@ -30,7 +30,7 @@ TRIPLET = "riscv64-linux-gnu"
 KERNEL_METAPACKAGE = "linux-image-riscv64"
 KERNEL_PACKAGE = r"linux-image-[0-9][A-Za-z0-9.+~-]*"
 KERNEL_FILE = re.compile(r"boot/vmlinu[xz]-.*")
-INIT_SCRIPT = "debian_init.sh"
+INIT_SCRIPT, LEADER_SCRIPT = "debian_init.sh", "debian_leader.sh"
 USERLAND = (
     *("base-files", "base-passwd", "bash", "bsdutils", "busybox", "coreutils", "dash"),
     *("diffutils", "findutils", "grep", "gzip", "hostname", "libc-bin", "mawk", "mount"),
@@ -79,7 +79,8 @@ def ensure(progress: Progress, mirror: str | None = None) -> DebianImage:
 
 def image_cache() -> ImageCache:
     """Where the image is kept. Any change to what goes into it changes the recipe."""
-    parts = (USERLAND, MODULES, EXCLUDED, SUITE, _init_script(), Path(__file__).read_bytes())
+    scripts = (_script(INIT_SCRIPT), _script(LEADER_SCRIPT))
+    parts = (USERLAND, MODULES, EXCLUDED, SUITE, scripts, Path(__file__).read_bytes())
     recipe = hashlib.sha256(repr(parts).encode()).hexdigest()
     return ImageCache(f"debian-{SUITE}-{ARCHITECTURE}", recipe)
 
@@ -170,8 +171,9 @@ def _finish_root(root: RootFilesystem, modules: list[bytes]) -> None:
             root.add(cpio.symlink(f"usr/bin/{name}", "busybox"))
     for index, module in enumerate(modules):
         root.add(cpio.regular(f"lamina/{index:02}.ko", module))
-    root.add(cpio.regular("init", _init_script(), 0o755))
+    root.add(cpio.regular("lamina/leader", _script(LEADER_SCRIPT)))
+    root.add(cpio.regular("init", _script(INIT_SCRIPT), 0o755))
 
 
-def _init_script() -> bytes:
-    return resources.files("lamina.images").joinpath(INIT_SCRIPT).read_bytes()
+def _script(name: str) -> bytes:
+    return resources.files("lamina.images").joinpath(name).read_bytes()

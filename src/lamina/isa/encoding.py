@@ -107,13 +107,13 @@ _TOKEN = re.compile(
 def parse(pattern: str) -> Encoding:
     """Parse a pattern; ValueError says what is wrong with it."""
     tokens = pattern.split()
-    total = sum(_width(t) for t in tokens)
+    total = sum(token_width(t) for t in tokens)
     if total not in (16, 32):
         raise ValueError(f"{pattern!r} has {total} bits, not 16 or 32")
     at, fixed, match = total, 0, 0
     operands: dict[str, Operand] = {}
     for token in tokens:
-        at -= _width(token)
+        at -= token_width(token)
         if set(token) <= {"0", "1"}:
             fixed |= mask(len(token)) << at
             match |= int(token, 2) << at
@@ -130,7 +130,8 @@ def _bit_ranges(bits: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def _width(token: str) -> int:
+def token_width(token: str) -> int:
+    """Bits that one field of a pattern takes."""
     if set(token) <= {"0", "1"}:
         return len(token)
     m = _TOKEN.fullmatch(token)
@@ -151,7 +152,7 @@ def _add_field(operands: dict[str, Operand], token: str, at: int) -> None:
     operand = operands.setdefault(m["name"], Operand(m["name"]))
     if m["short"]:
         operand.add = 8
-    width = _width(token)
+    width = token_width(token)
     if m["bits"]:
         top = at + width
         for high, low in _bit_ranges(m["bits"]):

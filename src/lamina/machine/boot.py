@@ -73,7 +73,7 @@ class Boot:
     def start_of(self, hart: int) -> dict[str, int]:
         """Arguments of the architecture's reset, for a hart at power-on."""
         if not self.paravirtual:
-            return {"hart_id": hart, "pc": RESET_PC}
+            return {"hart_id": hart, "pc": RESET_PC, "svadu": int(not self._config.svade)}
         return {"hart_id": hart, "pc": self.placement.start, "paravirtual": 1}
 
     def registers_of(self, hart: int) -> dict[int, int]:

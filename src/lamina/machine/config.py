@@ -14,14 +14,25 @@ ISA = "_".join(
     [
         "rv64imafdc",
         *("zicbom", "zicbop", "zicboz", "zicntr", "zicond", "zicsr", "zifencei", "zihintntl"),
-        *("zihintpause", "zihpm", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa", "zfh"),
-        *("zfhmin", "zca", "zcb", "zcd", "zba", "zbb", "zbc", "zbs", "sstc"),
+        *("zihintpause", "zihpm", "zimop", "zaamo", "zabha", "zacas", "zalrsc", "zawrs", "zfa"),
+        *("zfh", "zfhmin", "zca", "zcb", "zcd", "zcmop", "zba", "zbb", "zbc", "zbkb", "zbkc"),
+        *("zbkx", "zbs", "sstc"),
         *("svade", "svadu", "svinval", "svnapot", "svpbmt"),
     ]
 )
 # Both svade and svadu: machine-mode firmware chooses. The paravirtual boot has chosen svadu.
 PARAVIRTUAL_ISA = ISA.replace("_svade", "")
 MMU = "sv57"
+
+
+@dataclass(frozen=True)
+class DiskConfig:
+    """A raw disk image or block device. `snapshot`: what the guest writes goes to a private
+    temporary layer, which the machine's end throws away."""
+
+    path: Path
+    readonly: bool = False
+    snapshot: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +42,12 @@ class MachineConfig:
     `memory` is in bytes. `firmware`: "none" starts the kernel in supervisor mode and the
     hypervisor answers its SBI calls; a path is machine-mode firmware (OpenSBI's fw_dynamic) that
     starts the kernel; "bare" starts the kernel itself in machine mode. `bios_image` is a raw
-    machine-mode image at the start of RAM. `deterministic`: time comes from retired instructions,
-    entropy from a constant seed.
+    machine-mode image at the start of RAM. `svade`: page tables with a clear A or D bit fault until
+    machine mode sets menvcfg.ADUE; without, harts set these bits from power-on, as QEMU's do and
+    as xv6 expects. `disks` are virtio disks, from slot 0 on. `deterministic`: time comes from
+    retired instructions, entropy from a constant seed. `trace`: kinds of events
+    (`machine/trace.py`) that are written to `trace_file`, or standard error. `log_commits`: a file
+    for every instruction's effects.
     """
 
     cpus: int = 1
@@ -43,9 +58,12 @@ class MachineConfig:
     append: str = ""
     firmware: str | Path = "none"
     bios_image: Path | None = None
+    svade: bool = False
+    disks: tuple[DiskConfig, ...] = ()
     deterministic: bool = False
     console: str = "uart"
     trace: set[str] = field(default_factory=set)
+    trace_file: Path | None = None
     log_commits: Path | None = None
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from lamina.base.bits import U64
 from lamina.devices.finisher import ShutdownRequest
 from lamina.engine.vcpu import REQUEST_ICACHE_FLUSH, REQUEST_TLB_FLUSH, VCpu
 from lamina.machine.sbi import Sbi
+from lamina.machine.steal import StealMeter
 
 if TYPE_CHECKING:
     from lamina.machine.machine import Machine
@@ -25,6 +26,9 @@ class Firmware:
         self._machine = machine
         self.harts = machine.config.cpus
         self._paravirtual = machine.paravirtual
+        # With deterministic time the host's scheduling must not show: nothing is stolen.
+        counts = self._paravirtual and not machine.config.deterministic
+        self._meters = [StealMeter() for _ in range(self.harts)] if counts else []
         self.sbi = Sbi(self)
 
     # -- for the Machine -------------------------------------------------------------------------
@@ -33,6 +37,11 @@ class Firmware:
 
     def call(self, hart: int) -> None:
         self.sbi.call(hart)
+
+    def account(self, hart: int) -> None:
+        """Tell the guest of stolen time, now and then; on the hart's own thread."""
+        if self._meters and self._meters[hart].sample():
+            self.sbi.update_steal(hart)
 
     def runnable(self, hart: int) -> bool:
         """Whether a hart may run; a suspended one is woken by an enabled interrupt."""
@@ -108,6 +117,5 @@ class Firmware:
         return self._machine.translate(gva & U64, hart)
 
     def steal_ns(self, hart: int) -> int:
-        """Time that the hart wanted to run and did not; kept by a scheduler, which there is none
-        of in a machine by itself."""
-        return 0
+        """Time that the hart's thread wanted to run and did not, when it was last looked at."""
+        return self._meters[hart].ns if self._meters else 0

@@ -33,6 +33,7 @@ from lamina.machine import inspect
 from lamina.machine.boards.virt import build_virt, plug_virtio
 from lamina.machine.boot import Boot, is_paravirtual
 from lamina.machine.clock import INSTRUCTIONS_PER_TICK, NS_PER_TICK, InstructionClock, RealClock
+from lamina.machine.commits import CommitLog, LoggedEngine
 from lamina.machine.config import (
     ISA,
     MMU,
@@ -45,8 +46,11 @@ from lamina.machine.entropy import entropy_source
 from lamina.machine.firmware import Firmware
 from lamina.machine.memory import Memory
 from lamina.machine.runner import Runner
+from lamina.machine.storage import Storage
+from lamina.machine.trace import Tracer
 
 ENGINES: dict[str, EngineMaker] = {"threaded": ThreadedEngine, "reference": ReferenceEngine}
+UNTIL_SECONDS = 0.05  # how often `run` asks its `until`
 INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
 
 
@@ -55,9 +59,12 @@ class _Pins:
 
     def __init__(self, runners: list[Runner]) -> None:
         self._runners = runners
+        self.lines: list[tuple[int, int, IrqLine]] = []
 
     def line(self, hart: int, bit: int) -> IrqLine:
-        return IrqLine(lambda level: self._runners[hart].set_irq(bit, level))
+        line = IrqLine(lambda level: self._runners[hart].set_irq(bit, level))
+        self.lines.append((hart, bit, line))
+        return line
 
 
 class Machine:
@@ -79,10 +86,14 @@ class Machine:
         self.ending = True
         self._running = False
         self._closed = False
+        self._tracer: Tracer | None = None
+        self._commits: CommitLog | None = None
+        self.storage = Storage(config.disks)
         try:
             self._build()
         except BaseException:
             self.space.close()
+            self.storage.close()
             raise
 
     def _build(self) -> None:
@@ -92,20 +103,29 @@ class Machine:
             self.clock = InstructionClock(lambda: self.cpus[0].icount, self._announce_time)
         else:
             self.clock = RealClock(self.space.lock, self._announce_time)
+        pins = _Pins(self._runners)
         self.board = build_virt(
             self.space,
             config.cpus,
             config.memory,
-            _Pins(self._runners),
+            pins,
             self.clock,
             self._printed,
             self.shut_down,
             PARAVIRTUAL_ISA if is_paravirtual(config) else ISA,
             MMU,
         )
+        for disk in self.storage.devices:
+            plug_virtio(self.board, disk)
         plug_virtio(self.board, VirtioRng(entropy_source(config.deterministic)))
         self._virtio_console = VirtioConsole(self._printed)
         plug_virtio(self.board, self._virtio_console)
+        if config.trace:
+            self._tracer = Tracer(self)
+            for hart, bit, line in pins.lines:
+                self._tracer.watch_pin(line, hart, bit)
+        if config.log_commits is not None:
+            self._commits = CommitLog(config.log_commits)
         self._boot = Boot(config, self.board)
         for index in range(config.cpus):
             self._runners.append(Runner(self, index))
@@ -117,10 +137,14 @@ class Machine:
 
     def make_engine(self, index: int) -> Engine:
         """A vCPU and the engine that runs it."""
-        engine = ENGINES[self.config.engine]
-        return engine(
-            RISCV64, index, self.space, lambda event, value: self.cpu_event(index, event, value)
+        tracer = self._tracer
+        space = self.space if tracer is None else tracer.space(index)
+        engine: Engine = ENGINES[self.config.engine](
+            RISCV64, index, space, lambda event, value: self.cpu_event(index, event, value)
         )
+        if self._commits is not None:
+            engine = LoggedEngine(engine, self.space, self._commits)
+        return engine if tracer is None else tracer.engine(engine, index)
 
     # -- life ------------------------------------------------------------------------------------
     def __enter__(self) -> Self:
@@ -147,7 +171,11 @@ class Machine:
         for runner in self._runners:
             runner.engine.close()
         self._runners.clear()
+        for log in (self._tracer, self._commits):
+            if log is not None:
+                log.close()
         self.space.close()
+        self.storage.close()
 
     def reset(self) -> None:
         """Power-on: memory as loaded, devices and vCPUs reset, guest time at zero."""
@@ -176,7 +204,8 @@ class Machine:
     ) -> Outcome:
         """Run until something ends it: the guest (poweroff, fail, reboot, crash), `stop`, `timeout`
         seconds, a breakpoint, or a vCPU that has retired exactly `max_instructions`. `until` is
-        asked about 20 times a second (with deterministic time: every million instructions)."""
+        asked 20 times a second (with deterministic time also every million instructions). A guest
+        that idles retires nothing: without a `timeout` it may never reach `max_instructions`."""
         if timeout is not None:
             if not timeout >= 0:
                 raise ConfigError(f"timeout of {timeout:g} s: it takes 0 or more")
@@ -225,6 +254,9 @@ class Machine:
                 runner.join()
             self.clock.halt()
             self.console.set_ended(True)
+            for log in (self._tracer, self._commits):
+                if log is not None:
+                    log.flush()
 
     def _run_until(
         self,
@@ -234,17 +266,18 @@ class Machine:
     ) -> Outcome:
         """In short runs, with the question between them."""
         end = None if max_instructions is None else self.icount + max_instructions
-        deadline = None if timeout is None else self.clock_seconds() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         while not until(self):
             left = None if end is None else end - self.icount
-            chunk = 1_000_000 if left is None else min(left, 1_000_000)
-            by_count = self.config.deterministic or left is not None
-            outcome = self._run(chunk if by_count else None, None if by_count else 0.05)
+            chunk = left
+            if self.config.deterministic:
+                chunk = 1_000_000 if left is None else min(left, 1_000_000)
+            outcome = self._run(chunk, UNTIL_SECONDS)
             if outcome.reason not in ("limit", "timeout"):
                 return outcome
             if end is not None and self.icount >= end:
                 return Outcome("limit")
-            if deadline is not None and self.clock_seconds() > deadline:
+            if deadline is not None and time.monotonic() > deadline:
                 return Outcome("timeout")
         return Outcome("until")
 
@@ -277,7 +310,8 @@ class Machine:
         """Run one instruction of a vCPU, or take one trap."""
         engine = self._runners[cpu].engine
         engine.state_changed()
-        code = engine.step()
+        while (code := engine.step()) is Exit.REQUEST:
+            pass  # asked for by the run before
         if code is Exit.HYPERCALL:
             self.hypercall(cpu)
         return code
@@ -324,6 +358,12 @@ class Machine:
         """The physical address behind a virtual one for a read now, or None if it would fault."""
         return inspect.translate(self.cpus[cpu], self.space, gva)
 
+    def disassemble(self, pc: int | None = None, count: int = 1, cpu: int = 0) -> list[str]:
+        """Instructions from a virtual address on (the vCPU's pc by default), a line each:
+        address, bits, text. Ends early where no code can be fetched."""
+        vcpu = self.cpus[cpu]
+        return inspect.disassemble(vcpu, self.space, vcpu.pc if pc is None else pc, count)
+
     # -- from the runners and devices ------------------------------------------------------------
     @property
     def runners(self) -> list[Runner]:
@@ -348,7 +388,10 @@ class Machine:
 
     def hypercall(self, index: int) -> None:
         """A guest calls its hypervisor."""
-        self.firmware.call(index)
+        if self._tracer is None:
+            self.firmware.call(index)
+        else:
+            self._tracer.sbi(index, self.firmware.call)
 
     def trapped(self, index: int) -> None:
         """A vCPU took a trap while traps are watched."""
@@ -381,10 +424,12 @@ class Machine:
                 self.end(Outcome("reboot", request.code))
 
     def cpu_event(self, index: int, event: str, value: int) -> None:
-        """A vCPU changed its own timer (Sstc)."""
+        """A vCPU changed its own timer (Sstc). A busy guest may do so for long without coming out
+        of the engine, so its steal time is brought up to date here as well."""
         key = ("stimecmp", index)
         if event == "stimecmp":
             self.clock.arm(key, value, self._runners[index].kick)
+            self.firmware.account(index)
 
     def _announce_time(self, offset: int) -> None:
         deterministic = self.config.deterministic

@@ -116,6 +116,7 @@ class Runner:
             self.in_guest = True
             code = self.engine.run(budget)
             self.in_guest = False
+            machine.firmware.account(self.index)
             self._act(code)
 
     def _take_soft(self) -> None:

@@ -98,7 +98,10 @@ def vector(label: str, csr: str = "mtvec") -> str:
 def skip_trap(label: str = "trap") -> str:
     """A machine-mode handler that counts in s11 and goes on behind the instruction, which must
     have four bytes."""
-    return f".balign 4\n{label}: addi s11, s11, 1; csrr t5, mepc; addi t5, t5, 4; csrw mepc, t5; mret\n"
+    return (
+        f".balign 4\n{label}: addi s11, s11, 1\n"
+        "csrr t5, mepc; addi t5, t5, 4; csrw mepc, t5; mret\n"
+    )
 
 
 def open_pmp() -> str:
@@ -156,3 +159,8 @@ def random_words(seed: int, count: int, legal: float = 0.7) -> Iterator[int]:
             encoding = dice.choice(forms)
             word = word & ~encoding.mask | encoding.match
         yield word
+
+
+def waits(word: int) -> bool:
+    """Whether an instruction word is wfi or wrs.*, on which a guest without interrupts sleeps."""
+    return word in (0x1050_0073, 0x00D0_0073, 0x01D0_0073)

@@ -7,12 +7,17 @@ space and its backend. All calls come with the address space's lock held.
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
+from lamina.base.units import MIB
 from lamina.devices.state import StateReader
 from lamina.devices.virtio.queue import Chain, Virtqueue
 
 
 class Transport(Protocol):
     """What a device type may ask of its transport."""
+
+    @property
+    def accepted(self) -> int:
+        """The feature bits in use; 0 until the driver has settled for some."""
 
     def run(self, index: int) -> None:
         """Serve a queue as if it had been notified; nothing if the driver is not ready."""
@@ -25,13 +30,15 @@ class Transport(Protocol):
 
 
 class VirtioDevice(ABC):
-    """A device type. `batch` bounds the requests served in one go, `queue_sizes` the rings."""
+    """A device type. `batch` and `batch_bytes` bound the requests served in one go and the bytes
+    that they move, `queue_sizes` the rings."""
 
     name: str
     device_id: int
     queue_sizes: tuple[int, ...]
     features: int = 0
     batch: int = 64
+    batch_bytes: int = 64 * MIB
     transport: Transport | None = None
 
     @abstractmethod
@@ -45,15 +52,19 @@ class VirtioDevice(ABC):
         return True
 
     def serve(self, index: int, queue: Virtqueue) -> bool:
-        """Do what is waiting, `batch` requests at most; True if there is more to do later."""
-        more = True
+        """Do what is waiting, as far as a batch goes; True if there is more to do later."""
+        more, done = True, 0
         for _ in range(self.batch):
             if not self.wants(index):
                 more = False
                 break
             chain = queue.pop()
             if chain is not None:
-                queue.push(chain, self.handle(index, chain))
+                written = self.handle(index, chain)
+                queue.push(chain, written)
+                done += chain.readable_bytes + written
+                if done >= self.batch_bytes:
+                    break
             elif not queue.listen():
                 more = False
                 break

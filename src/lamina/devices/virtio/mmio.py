@@ -28,7 +28,7 @@ QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE = 0x080, 0x090, 0x0A0
 SHM_FIRST, SHM_LAST, QUEUE_RESET, CONFIG_GENERATION, CONFIG = 0x0B0, 0x0BC, 0x0C0, 0x0FC, 0x100
 
 MAGIC_VALUE = 0x7472_6976  # "virt"
-VENDOR_VALUE = 0x494D_414C  # "LAMI"
+VENDOR_VALUE = 0x554D_4551  # "QEMU": xv6 looks for a disk of that vendor and for no other
 
 DRIVER_OK, FEATURES_OK, NEEDS_RESET, FAILED = 4, 8, 64, 128
 DRIVER_BITS = 1 | 2 | DRIVER_OK | FEATURES_OK | FAILED
@@ -238,9 +238,15 @@ class VirtioMmio(Device, Transport):
         for index in range(len(self.queues)):
             self.run(index)
 
+    @property
+    def accepted(self) -> int:
+        return self._driver_features if self._status & FEATURES_OK else 0
+
     def _settle_features(self) -> bool:
+        """A driver need not take VERSION_1 (section 6.2 lets a device refuse it then): xv6 does not
+        read the upper half at all. A little-endian guest would notice no difference."""
         features = self._driver_features
-        if features & ~self.offered or not features & F_VERSION_1:
+        if features & ~self.offered:
             return False
         _apply_features(self.queues, features)
         return True
@@ -279,7 +285,7 @@ class VirtioMmio(Device, Transport):
         features = reader.integer("driver_features")
         if status & ~(DRIVER_BITS | NEEDS_RESET):
             raise reader.refuse("status", "a device status")
-        settled = features & ~self.offered == 0 and features & F_VERSION_1
+        settled = features & ~self.offered == 0
         if (status & FEATURES_OK and not settled) or status & (
             DRIVER_OK | FEATURES_OK
         ) == DRIVER_OK:

@@ -34,6 +34,20 @@ class Segment:
     length: int
 
 
+def span(segments: list[Segment], start: int, length: int) -> list[Segment]:
+    """The `length` bytes from `start` on of what the segments hold together; fewer if they end."""
+    found = []
+    for segment in segments:
+        if length <= 0:
+            break
+        take = min(segment.length - start, length)
+        if take > 0:
+            found.append(Segment(segment.gpa + start, take))
+            length -= take
+        start = max(start - segment.length, 0)
+    return found
+
+
 @dataclass(slots=True)
 class Chain:
     """One request: what the device may read, then what it may write."""

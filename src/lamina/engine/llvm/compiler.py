@@ -14,7 +14,8 @@ from lamina.base.version import __version__
 _MAGIC = b"lamina-object-1\n"
 
 
-def _target_machine(optimise: int) -> llvm.TargetMachine:
+def target_machine(optimise: int) -> llvm.TargetMachine:
+    """The host's, as the compiled runtime uses it."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -48,7 +49,7 @@ def source_key(folders: list[Path], *more: str) -> str:
 
 def compile_object(text: str, optimise: int = 2) -> bytes:
     """Machine code (an object file) for a module's LLVM assembly."""
-    machine = _target_machine(optimise)
+    machine = target_machine(optimise)
     module = llvm.parse_assembly(text)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
@@ -86,7 +87,7 @@ class LoadedCode:
     """Machine code in this process; `address(name)` of its external functions."""
 
     def __init__(self, code: bytes) -> None:
-        machine = _target_machine(1)
+        machine = target_machine(1)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()

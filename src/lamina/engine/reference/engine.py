@@ -55,6 +55,7 @@ class ReferenceEngine:
         slots = arch.layout.index
         self._pc, self._icount, self._pending = slots["pc"], slots["icount"], slots["pending"]
         self._watch_traps = False
+        self.last_insn = 0  # the bits of the last instruction that was fetched, for traces
         self._decoded: dict[int, Decoded] = {}
         self._evaluators: dict[Insn, Evaluator] = {}
 
@@ -155,6 +156,7 @@ class ReferenceEngine:
         length = self.arch.insn_length(bits)
         if length == 4:
             bits |= host.fetch_half((pc + 2) & U64) << 16
+        self.last_insn = bits
         return self._decoded.get(bits) or self._decode(bits, length)
 
     def _decode(self, bits: int, length: int) -> Decoded:

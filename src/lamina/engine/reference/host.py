@@ -165,9 +165,9 @@ class ReferenceHost:
     def store(self, gva: int, value: int, size: int) -> None:
         data = value.to_bytes(size, "little")
         if gva % PAGE_SIZE + size > PAGE_SIZE:
-            for view, at, length in self._parts(gva, WRITE, size):
+            for part, at, length in self._parts(gva, WRITE, size):
                 with _STORES:
-                    view[at : at + length] = data[:length]
+                    part[at : at + length] = data[:length]
                 data = data[length:]
             return
         ram, at = self._locate(gva, WRITE, size)

@@ -18,6 +18,8 @@ from lamina.isa.riscv import (
     ext_zba,
     ext_zbb,
     ext_zbc,
+    ext_zbkb,
+    ext_zbkx,
     ext_zbs,
     ext_zfa,
     ext_zfh,
@@ -25,6 +27,7 @@ from lamina.isa.riscv import (
     ext_zicond,
     ext_zicsr,
     ext_zifencei,
+    ext_zimop,
     paging,
     traps,
 )
@@ -34,8 +37,8 @@ from lamina.isa.riscv.state import LAYOUT, reset_values
 
 EXTENSIONS = (
     *(ext_i, ext_m, ext_a, ext_f, ext_d, ext_c, ext_zicsr, ext_zifencei, ext_priv),
-    *(ext_zba, ext_zbb, ext_zbc, ext_zbs, ext_zicond, ext_zfa, ext_zfh),
-    *(ext_zicbo, ext_zawrs, ext_hints),
+    *(ext_zba, ext_zbb, ext_zbc, ext_zbs, ext_zbkb, ext_zbkx, ext_zicond, ext_zfa, ext_zfh),
+    *(ext_zicbo, ext_zawrs, ext_zimop, ext_hints),
 )
 
 RISCV64 = Arch(

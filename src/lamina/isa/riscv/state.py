@@ -42,11 +42,14 @@ def _layout() -> StateLayout:
 LAYOUT = _layout()
 
 
-def reset_values(hart_id: int = 0, pc: int = 0x1000, paravirtual: bool = False) -> dict[str, int]:
+def reset_values(
+    hart_id: int = 0, pc: int = 0x1000, paravirtual: bool = False, svadu: bool = False
+) -> dict[str, int]:
     """Values by name in `LAYOUT.index` at reset; names left out are zero.
 
     A hart starts in machine mode at `pc`. A paravirtual one starts in supervisor mode as firmware
-    would have left it: traps delegated, counters open, all of memory open in PMP entry 0.
+    would have left it: traps delegated, counters open, all of memory open in PMP entry 0. With
+    `svadu` the hart sets A and D bits of page tables by itself before anybody asked for it.
     """
     values = {
         "pc": pc,
@@ -54,6 +57,7 @@ def reset_values(hart_id: int = 0, pc: int = 0x1000, paravirtual: bool = False) 
         "mhartid": hart_id,
         "resv_addr": U64,
         "stimecmp": U64,
+        "menvcfg": f.ADUE if svadu else 0,
     }
     if paravirtual:
         values |= {

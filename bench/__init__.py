@@ -1,0 +1,1 @@
+"""Measurements of Lamina beside QEMU. `python -m bench --help`; results go to docs/benchmarks."""

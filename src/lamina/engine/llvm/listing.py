@@ -1,0 +1,45 @@
+"""One compiled function, for people: its optimised LLVM assembly and its machine code as text.
+
+Called by `engine.threaded.single` for `lamina show`. Nothing here is kept or run.
+"""
+
+import re
+from typing import NamedTuple
+
+from llvmlite import binding as llvm
+
+from lamina.engine.llvm.compiler import target_machine
+
+_HOUSEKEEPING = re.compile(r"\s*\.(?!L)\w+")  # assembler directives: all that is no local label
+
+
+class Listing(NamedTuple):
+    """What LLVM made of a function."""
+
+    llvm: str
+    host: str
+    target: str  # the host's triple and CPU
+
+
+def list_function(text: str, name: str, optimise: int = 2) -> Listing:
+    """Compile a module's LLVM assembly as the runtime is compiled, and list one function of it."""
+    machine = target_machine(optimise)
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=optimise)
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    optimised = str(module.get_function(name)).strip()
+    host = _instructions(machine.emit_assembly(module))
+    return Listing(optimised, host, f"{machine.triple}, {llvm.get_host_cpu_name()}")
+
+
+def _instructions(assembly: str) -> str:
+    """Assembler output without directives, comments and the labels that only they need."""
+    lines = [line.partition("#")[0].rstrip().expandtabs(8) for line in assembly.splitlines()]
+    lines = [line for line in lines if line and not _HOUSEKEEPING.fullmatch(line.split(None, 1)[0])]
+    used = set(re.findall(r"\.L\w+", "\n".join(line for line in lines if line.startswith(" "))))
+    kept = [line for line in lines if not line.startswith(".L") or line.rstrip(":").strip() in used]
+    return "\n".join(kept)
