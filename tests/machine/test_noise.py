@@ -1,4 +1,4 @@
-"""Random instruction streams: nothing that a guest executes raises in, crashes or hangs the host."""
+"""Random instruction streams: nothing that a guest executes crashes or hangs the host."""
 
 import subprocess
 import sys
