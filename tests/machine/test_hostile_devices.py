@@ -2,6 +2,7 @@
 
 import logging
 import random
+import struct
 
 import pytest
 
@@ -33,7 +34,7 @@ def registers(device: Device) -> list[int]:
 
 @pytest.mark.parametrize("name", ["rtc", "clint", "plic", "uart0", "virtio0", "virtio1", "virtio7"])
 def test_every_register_in_every_width_and_alignment(
-    build: Build, name: str, caplog: pytest.LogCaptureFixture
+    build: Build, engine: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     m = build(POKE)
     device = m.board.devices[name]
@@ -41,7 +42,7 @@ def test_every_register_in_every_width_and_alignment(
     m.run(max_instructions=20, timeout=30)
     with caplog.at_level(logging.ERROR):
         for pattern in (0, 0xFFFF_FFFF_FFFF_FFFF):
-            for offset in registers(device):
+            for offset in registers(device)[:: 1 if engine == "threaded" else 5]:
                 m.cpus[0].set_reg("x", 18, base + offset)
                 m.cpus[0].set_reg("x", 19, pattern)
                 assert m.run(max_instructions=700, timeout=30).reason == "limit"
@@ -49,10 +50,16 @@ def test_every_register_in_every_width_and_alignment(
     assert m.regs["x27"] > 100  # and the guest got its faults
 
 
-def test_every_value_of_the_finisher_is_a_defined_end(build: Build) -> None:
+def test_any_value_of_the_finisher_is_a_defined_end(build: Build, engine: str) -> None:
     m = build(POKE)
     m.run(max_instructions=20, timeout=30)
-    for value in (*range(0, 0x1_0000, 257), 0xFFFF_5555, 0xFFFF_3333, 0xFFFF_7777, 0x8000_3333):
+    for value in (
+        *range(0, 0x1_0000, 257 if engine == "threaded" else 2999),
+        0xFFFF_5555,
+        0xFFFF_3333,
+        0xFFFF_7777,
+        0x8000_3333,
+    ):
         m.cpus[0].set_reg("x", 18, 0x10_0000)
         m.cpus[0].set_reg("x", 19, value)
         outcome = m.run(max_instructions=700, timeout=30)
@@ -130,6 +137,21 @@ def test_virtqueues_of_garbage_leave_memory_around_them_alone(
     assert m.memory.read(0x8000_0000, len(code)) == code
 
 
+def test_a_sound_ring_is_served_by_the_same_driver(build: Build) -> None:
+    """So that the noise above is known to reach the device: the entropy device fills a buffer."""
+    m = build(DRIVER)
+    m.run(max_instructions=20, timeout=30)
+    ring = 0x8100_0000
+    m.memory.write(ring, struct.pack("<QIHH", ring + 0x900, 64, 2, 0))
+    m.memory.write(ring + 0x400, struct.pack("<HHH", 0, 1, 0))
+    values = {19: 16, 21: 0, 23: ring, 24: ring + 0x400, 25: ring + 0x800, 18: 0x1000_1000}
+    for number, value in values.items():
+        m.cpus[0].set_reg("x", number, value)
+    assert m.run(max_instructions=500, timeout=30) == Outcome("limit")
+    assert struct.unpack("<HHII", m.memory.read(ring + 0x800, 12)) == (0, 1, 0, 64)
+    assert m.memory.read(ring + 0x900, 64) != bytes(64)
+
+
 # -- SBI -----------------------------------------------------------------------------------------
 EIDS = [
     *range(0, 9), 0x10, 0x54494D45, 0x735049, 0x52464E43, 0x48534D, 0x53525354, 0x4442434E,
@@ -185,3 +207,13 @@ def test_random_sbi_calls_by_guest_code_on_two_harts(build: Build, engine: str) 
     head = guests.assemble(source + f".zero {len(rows)}\nover:")
     m = build(head.code[: -len(rows)] + rows, firmware="none", cpus=2)
     assert m.run(timeout=0.3).reason in HARMLESS_END
+
+
+def test_the_debug_console_cannot_write_to_rom(build: Build) -> None:
+    source = "li a0, 4; li a1, MROM; li a2, 0; li a6, 1; li a7, 0x4442434e; ecall; wfi"
+    m = build(source, firmware="none")
+    m.space.write(0x1000, b"rom!")
+    m.console.send(b"typed")
+    m.run(max_instructions=20, timeout=0.2)
+    assert m.memory.read(0x1000, 4) == b"rom!"
+    assert m.regs["x10"] == (1 << 64) - 3  # SBI_ERR_INVALID_PARAM

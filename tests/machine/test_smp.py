@@ -184,3 +184,55 @@ park: wfi; j park
 seen: .dword 0
     """
     assert build(source, cpus=harts).run(timeout=60) == Outcome("fail", 11)
+
+
+START = "li a6, 0; li a7, 0x48534d; ecall"
+
+
+def test_a_hart_is_stopped_and_started_again_and_again(build: Build) -> None:
+    """Hart 1 counts and stops itself; hart 0 waits for that and starts it again."""
+    source = f"""
+    bnez a0, second
+    li s0, 100
+1:  li a0, 1; la a1, second; mv a2, s0; {START}
+    bnez a0, bad
+2:  li a0, 1; li a6, 2; li a7, 0x48534d; ecall
+    li t0, 1; bne a1, t0, 2b
+    addi s0, s0, -1; bnez s0, 1b
+    la t0, count; ld a0, 0(t0)
+    {guests.finish_with("a0")}
+bad: {guests.finish(999)}
+second: la t0, count; ld t1, 0(t0); addi t1, t1, 1; sd t1, 0(t0)
+    li a6, 1; li a7, 0x48534d; ecall
+    {guests.finish(998)}
+    .balign 8
+count: .dword 0
+    """
+    assert build(source, cpus=2, firmware="none").run(timeout=60) == Outcome("fail", 100)
+
+
+def test_harts_that_fence_and_interrupt_one_another_do_not_lock_up(build: Build) -> None:
+    """Three harts, each with remote fences and IPIs to all of them at once."""
+    source = f"""
+    bnez a0, work
+    li a0, 1; la a1, work; li a2, 0; {START}
+    li a0, 2; la a1, work; li a2, 0; {START}
+    li a0, 0
+work: mv s1, a0; li s0, 100; la s2, done; li s3, 1
+1:  li a0, 0; li a1, -1; li a2, 0; li a3, -1; li a6, 1; li a7, 0x52464e43; ecall
+    bnez a0, bad
+    li a0, 0; li a1, -1; li a6, 0; li a7, 0x52464e43; ecall
+    li a0, 0; li a1, -1; li a6, 0; li a7, 0x735049; ecall
+    bnez a0, bad
+    addi s0, s0, -1; bnez s0, 1b
+    amoadd.d zero, s3, (s2)
+    bnez s1, park
+    li t0, 3
+2:  ld t1, 0(s2); bne t0, t1, 2b
+    {guests.finish(12)}
+bad: {guests.finish(999)}
+park: wfi; j park
+    .balign 8
+done: .dword 0
+    """
+    assert build(source, cpus=3, firmware="none").run(timeout=60) == Outcome("fail", 12)
