@@ -7,6 +7,7 @@ that found no code.
 """
 
 import random
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
