@@ -11,6 +11,7 @@ class Engine(StrEnum):
 
     THREADED = "threaded"
     REFERENCE = "reference"
+    JIT = "jit"
 
 
 Cpus = Annotated[int, typer.Option("--cpus", metavar="N", help="How many vCPUs, 1 to 16.")]

@@ -386,7 +386,7 @@ class Builder:
         return self.one("cas", new.width, gva, expected, new, size=new.width // 8)
 
     def touch(self, gva: Val, access: str) -> None:
-        """Translate and check an address for `access` (read, write) without accessing it."""
+        """Translate and check an address for `access` (read, write, cache) without accessing it."""
         self.emit("touch", (gva,), access=access)
 
     def phys_load(self, gpa: Val, size: int) -> tuple[Val, Val]:

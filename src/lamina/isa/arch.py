@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from lamina.ir.graph import Routine
 from lamina.isa.insn import InsnTable
 
-READ, WRITE, FETCH = 0, 1, 2  # the `access` argument of the translate routine
+# The `access` argument of the translate routine. CACHE is cache-block management: allowed where a
+# read is, with the faults of a write.
+READ, WRITE, FETCH, CACHE = 0, 1, 2, 3
+TOUCHES = {"read": READ, "write": WRITE, "cache": CACHE}  # attribute `access` of the op `touch`
 
 
 @dataclass(frozen=True, slots=True)

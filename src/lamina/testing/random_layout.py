@@ -24,11 +24,11 @@ SAVE = 0x8002_0000  # mscratch; bit 17 is MPRV's, which the handler clears with 
 LOG = 0x8002_2000
 LOG_ENTRIES, LOG_ENTRY = 256, 64
 TABLES = 0x8003_0000  # page tables that programs do not change
-ARENA = 0x8004_0000  # data: what random PMP entries may cover, up to ARENA_END
-LANDING = 0x8004_8000  # full of returns: where wild jumps may lead to
-LEAVES = 0x8005_0000  # the table of the random pages
-ARENA_END = 0x8005_1000
-USER_CODE = 0x8006_0000  # the body as user mode sees it: a copy, or mapped to CODE
+ARENA = 0x8005_0000  # data: what random PMP entries may cover, up to ARENA_END
+LANDING = 0x8005_8000  # full of returns: where wild jumps may lead to
+LEAVES = 0x8006_0000  # the table of the random pages
+ARENA_END = 0x8006_1000
+USER_CODE = 0x8004_0000  # the body as user mode sees it: a copy, or mapped to CODE
 IMAGE_END = 0x8007_0000
 BIG = 0x8020_0000  # 2 MiB for large pages; only its first 128 KiB are used
 BIG_SIZE = 0x2_0000
@@ -51,6 +51,9 @@ DUMPED = (
     *("fcsr", "pmpcfg0", "pmpcfg2", *(f"pmpaddr{i}" for i in range(16))),
 )
 FINISHER, FINISHER_PASS = 0x10_0000, 0x5555
+CLINT_MTIMECMP = 0x0200_4000
+_NO_TIMER = f"li t0, {CLINT_MTIMECMP:#x}\n li t1, -1\n sd t1, 0(t0)"
+OPENINGS = {"idle": "", "finisher": _NO_TIMER, "htif": _NO_TIMER}
 ENDINGS = {
     # Wait for an interrupt that never comes: the engine comes out idle.
     "idle": "stop: wfi\n j stop",
@@ -228,7 +231,7 @@ def frame(boot: str, ending: str) -> Program:
         dump=dump,
         floats=floats,
         load_floats=floats.replace("fsd", "fld"),
-        boot=boot,
+        boot=OPENINGS[ending] + "\n" + boot,
         ending=ENDINGS[ending],
     )
     return assembler().program(source, BASE)

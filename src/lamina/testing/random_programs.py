@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from lamina.base.bits import U64
 from lamina.bus.space import AddressSpace
 from lamina.isa.riscv import fields as f
 from lamina.testing import random_layout as at
@@ -26,6 +27,7 @@ class Options:
     snippets: int = 120
     trap_limit: int = 600
     external: bool = False  # nothing whose result depends on time or on the implementation
+    tame: bool = False  # no paging, no protection: accesses succeed (for QEMU's older versions)
     exclude: frozenset[str] = frozenset()  # extensions left out
 
 
@@ -70,7 +72,7 @@ def generate(seed: int, options: Options | None = None) -> RandomProgram:
     """The program of a seed."""
     options = options or Options()
     rng = random.Random(seed)
-    maker = Snippets(rng, options.external, options.exclude)
+    maker = Snippets(rng, options.external, options.exclude, options.tame)
     snippets: list[bytes] = []
     size = 0
     while len(snippets) < options.snippets:
@@ -106,7 +108,7 @@ def _boot(rng: random.Random, options: Options) -> dict[str, int]:
     maker = Snippets(rng, options.external, options.exclude)
     addresses = {f"pmpaddr{i}": maker.pmp_address() for i in range(15)}
     everything = f.PMP_NAPOT << f.PMP_A_SHIFT | f.PMP_R | f.PMP_W | f.PMP_X
-    quiet = rng.random() < 0.5
+    quiet = rng.random() < 0.5 or options.tame
     low = 0 if quiet else maker.pmp_settings(0)
     high = 0 if quiet else maker.pmp_settings(8) & (1 << 56) - 1
     return {
@@ -116,13 +118,15 @@ def _boot(rng: random.Random, options: Options) -> dict[str, int]:
         "pmpcfg2": high | everything << 56,
         "stvec": at.SVEC | rng.randrange(2),
         "medeleg": maker.medeleg(),
-        "mideleg": rng.getrandbits(64),
-        "menvcfg": maker.menvcfg(),
+        "mideleg": rng.getrandbits(64) & (f.S_INTERRUPTS if options.external else U64),
+        "menvcfg": 0 if options.tame else maker.menvcfg(),
         "stimecmp": (1 << 64) - 1,
-        "senvcfg": rng.getrandbits(8),
+        "senvcfg": 0
+        if options.tame
+        else maker.legal_cbie(rng.getrandbits(8) & f.SENVCFG_WRITABLE & ~f.FIOM),
         "mcounteren": rng.getrandbits(32),
         "scounteren": rng.getrandbits(32),
-        "satp": rng.choice(at.SATPS),
+        "satp": 0 if options.tame else rng.choice(at.SATPS),
         "sscratch": corner(rng),
     }
 

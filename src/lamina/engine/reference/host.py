@@ -16,10 +16,9 @@ from lamina.bus.memory import RamRegion
 from lamina.bus.space import AddressSpace
 from lamina.engine.vcpu import ALWAYS_PENDING, VCpu
 from lamina.ir.evaluate import Evaluator, Leave
-from lamina.isa.arch import FETCH, READ, WRITE, Arch
+from lamina.isa.arch import FETCH, READ, TOUCHES, WRITE, Arch
 
 TLB_LIMIT = 1 << 14  # entries of a context before all are dropped
-ACCESS = {"read": READ, "write": WRITE}
 COMBINE: dict[str, Callable[[int, int, int], int]] = {
     "swap": lambda w, old, new: new,
     "add": lambda w, old, new: (old + new) & mask(w),
@@ -198,7 +197,7 @@ class ReferenceHost:
         return _compare_and_swap(view, at, expected, new, size)
 
     def touch(self, gva: int, access: str) -> None:
-        self._locate(gva, ACCESS[access], 1)
+        self._translate(self, gva, TOUCHES[access], 1)
 
     def fence(self) -> None:
         """The interpreter lock orders everything."""

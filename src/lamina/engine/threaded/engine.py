@@ -27,12 +27,10 @@ from lamina.engine.threaded.layout import (
     ThreadedLayout,
 )
 from lamina.engine.threaded.module import runtime_text
-from lamina.engine.vcpu import ALWAYS_PENDING, VCpu
+from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
 ARENA_BYTES = 1 << 30  # address space for code pages; memory is only used as pages are filled
-# Linux's MAP_NORESERVE (Python names it from 3.13 on): address space without a promise of memory.
-PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
 EXACT_MARGIN = PAGE_RECORDS + 64  # a straight run may overshoot a budget by less than this
 
 _READ = ctypes.CFUNCTYPE(
@@ -89,7 +87,7 @@ class ThreadedEngine:
         self._space = space
         self._on_notify = on_notify
         self._runtime = runtime(arch)
-        self._arena = mmap.mmap(-1, ARENA_BYTES, flags=PRIVATE)
+        self._arena = reserve(ARENA_BYTES, "code arena")
         self._arena_anchor = (ctypes.c_char * ARENA_BYTES).from_buffer(self._arena)
         self._code_maps: list[mmap.mmap] = []
         self._anchors: list[ctypes.Array[ctypes.c_char]] = []
@@ -118,7 +116,7 @@ class ThreadedEngine:
             raise ValueError(f"{len(regions)} memory regions; the engine takes {MAX_REGIONS}")
         # The largest first: nearly all look-ups end there.
         for i, region in enumerate(sorted(regions, key=lambda r: -r.size)):
-            cells = mmap.mmap(-1, max(region.size // PAGE_SIZE * 8, PAGE_SIZE), flags=PRIVATE)
+            cells = reserve(max(region.size // PAGE_SIZE * 8, PAGE_SIZE), "code map")
             anchor = (ctypes.c_char * len(cells)).from_buffer(cells)
             self._code_maps.append(cells)
             self._anchors.append(anchor)

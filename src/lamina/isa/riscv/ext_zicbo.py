@@ -29,7 +29,7 @@ def _require(h: Hart, field: int) -> None:
 def cbo_inval(h: Hart, rs1: Val) -> None:
     """Invalidate a cache block; done as a flush, which the manual allows."""
     _require(h, CBIE)
-    h.touch(h.x[rs1], "read")
+    h.touch(h.x[rs1], "cache")
     h.do("fence")
 
 
@@ -37,7 +37,7 @@ def cbo_inval(h: Hart, rs1: Val) -> None:
 def cbo_clean(h: Hart, rs1: Val) -> None:
     """Write a cache block back."""
     _require(h, CBCFE)
-    h.touch(h.x[rs1], "read")
+    h.touch(h.x[rs1], "cache")
     h.do("fence")
 
 
@@ -45,7 +45,7 @@ def cbo_clean(h: Hart, rs1: Val) -> None:
 def cbo_flush(h: Hart, rs1: Val) -> None:
     """Write a cache block back and invalidate it."""
     _require(h, CBCFE)
-    h.touch(h.x[rs1], "read")
+    h.touch(h.x[rs1], "cache")
     h.do("fence")
 
 

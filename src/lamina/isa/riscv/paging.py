@@ -14,7 +14,7 @@ from lamina.ir.build import Val, Var
 from lamina.ir.graph import Routine
 from lamina.ir.passes import simplify
 from lamina.ir.verify import verify
-from lamina.isa.arch import FETCH, READ, WRITE
+from lamina.isa.arch import CACHE, FETCH, READ, WRITE
 from lamina.isa.riscv import fields as f
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import Hart
@@ -39,7 +39,7 @@ def translate() -> Routine:
         found, found_size = h.call(walk(), gva, access, priv)
         gpa.set(found)
         page_size.set(found_size)
-    ok, whole = h.call(pmp_check(), gpa.get(), size, access, priv)
+    ok, whole = h.call(pmp_check(), gpa.get(), size, h.select(access == CACHE, READ, access), priv)
     with h.when((ok == 0) | ((gpa.get() >> f.GPA_BITS) != 0)):
         h.trap(_access_fault(h, access), gva)
     return simplify(verify(h.finish(gpa.get(), page_size.get(), whole)))
@@ -110,7 +110,7 @@ class _Walk:
         h = self.h
         with h.when(condition):
             causes = (Cause.LOAD_PAGE, Cause.STORE_PAGE, Cause.FETCH_PAGE)
-            h.trap(_by_access(h, self.access, *causes), self.gva)
+            h.trap(_cause(h, self.access, *causes), self.gva)
 
     def access_fault_if(self, condition: Val) -> None:
         h = self.h
@@ -188,4 +188,9 @@ def _by_access(h: Hart, access: Val, read: Val | int, write: Val | int, fetch: V
 
 
 def _access_fault(h: Hart, access: Val) -> Val:
-    return _by_access(h, access, Cause.LOAD_ACCESS, Cause.STORE_ACCESS, Cause.FETCH_ACCESS)
+    return _cause(h, access, Cause.LOAD_ACCESS, Cause.STORE_ACCESS, Cause.FETCH_ACCESS)
+
+
+def _cause(h: Hart, access: Val, read: int, write: int, fetch: int) -> Val:
+    """Cache-block management reports what a store would (Unprivileged Architecture, CMO)."""
+    return h.select(access == CACHE, write, _by_access(h, access, read, write, fetch))
