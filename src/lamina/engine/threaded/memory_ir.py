@@ -372,21 +372,10 @@ gone:
   ret {{ i1, ptr }} {{ i1 true, ptr null }}
 }}
 
-<<<<<<< HEAD
 define dso_local i1 @touch(ptr %s, i64 %a, i64 %access) noinline {{
-  %t = call {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 %access, i64 1)
-  %left = extractvalue {{ i1, ptr, i64 }} %t, 0
-  br i1 %left, label %gone, label %mapped
-mapped:
-  ret i1 false
-gone:
-  ret i1 true
-=======
-define internal i1 @touch(ptr %s, i64 %a, i64 %access) noinline {{
   %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 %access, i64 1)
   %left = extractvalue {translate} %t, 0
   ret i1 %left
->>>>>>> main
 }}
 """
 
