@@ -286,7 +286,7 @@ define internal void @set_handler(ptr %rec, ptr %handler) alwaysinline {{
 }}
 
 ; The first run of a record: decode it from the page's copy of memory.
-define tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
+define internal tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
   %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
   %r.i = ptrtoint ptr %r to i64
   %slot = sub i64 %r.i, %page.i
