@@ -1,5 +1,7 @@
 """Random programs: the threaded engine against the reference, and against QEMU."""
 
+from functools import partial
+
 import pytest
 from machines import BUDGET, disassemble, memory, side
 
@@ -34,7 +36,7 @@ def test_free_runs_end_in_the_same_state(group: int) -> None:
             b.close()
         assert ended, f"seed {seed}: exit {exits[0]!r}"
         if different:
-            makers = (lambda: side(ReferenceEngine, image)), (lambda: side(ThreadedEngine, image))
+            makers = partial(side, ReferenceEngine, image), partial(side, ThreadedEngine, image)
             found = compare_runs(*makers, BUDGET, BUDGET, disassemble)
             pytest.fail(f"seed {seed}: {found or different}")
 

@@ -7,6 +7,7 @@ that found no code.
 """
 
 import random
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -165,7 +166,7 @@ class Snippets:
 
     def snippet(self) -> bytes:
         """One snippet; the weights keep traps rare enough that most code gets to run."""
-        makers = (
+        makers: tuple[tuple[Callable[[], bytes], int], ...] = (
             *((self.computing, 20), (self.floating, 18), (self.accesses, 26), (self.branch, 8)),
             *((self.loop, 5), (self.registers, 6), (self.csr, 8), (self.mode_call, 4)),
             *((self.trap_return, 3), (self.fence, 3), (self.modified, 2), (self.wild_jump, 3)),
