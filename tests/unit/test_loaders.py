@@ -154,7 +154,7 @@ def test_linux_image_with_an_efi_stub_is_one():
         zstandard.compress(image())[:-3],
         b"\x28\xb5\x2f\xfd" + bytes(30),
         b"MZ\0\0zimg" + b"\xff" * 60,
-        gzip.compress(gzip.compress(b"text, twice packed"), mtime=0),
+        gzip.compress(gzip.compress(b"text, twice packed", mtime=0), mtime=0),
     ],
 )
 def test_broken_linux_images_are_one_line_errors(source):
