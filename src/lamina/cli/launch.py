@@ -83,12 +83,12 @@ def open_machine(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
 
     disks = tuple(machine.DiskConfig(d.path, d.readonly, d.snapshot) for d in settings["disks"])
     config = machine.MachineConfig(**{**settings, "disks": disks})
-    with _compiling_is_told(config.engine):
+    with compiling_is_told(config.engine):
         return cast(AbstractContextManager[Machine], machine.Machine(config))
 
 
 @contextmanager
-def _compiling_is_told(engine: str) -> Iterator[None]:
+def compiling_is_told(engine: str) -> Iterator[None]:
     """One line on standard error if the engine is compiled meanwhile and that takes a while."""
     from lamina.engine.threaded.engine import is_compiled
     from lamina.isa.riscv import RISCV64
