@@ -1,39 +1,61 @@
 """Lamina: whole computers as Python objects. This module is the public face; it only re-exports.
 
-Names are imported at their first use, so that `import lamina` costs nothing.
+    from lamina import Machine, MachineConfig
+
+Names are imported when they are first asked for, so that `import lamina` costs nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from lamina.base.version import __version__
 
 if TYPE_CHECKING:
-    from lamina.base.errors import BusError as BusError
-    from lamina.base.errors import ConfigError as ConfigError
-    from lamina.base.errors import HostError as HostError
-    from lamina.base.errors import ImageError as ImageError
-    from lamina.base.errors import LaminaError as LaminaError
-    from lamina.machine import Machine as Machine
-    from lamina.machine import MachineConfig as MachineConfig
-    from lamina.machine import Outcome as Outcome
+    from lamina.base.errors import (
+        BusError,
+        ConfigError,
+        HostError,
+        ImageError,
+        LaminaError,
+        SnapshotError,
+    )
+    from lamina.base.exits import Exit
+    from lamina.machine.config import MachineConfig, Outcome
+    from lamina.machine.console import ConsoleTimeout
+    from lamina.machine.machine import Machine
+
+__all__ = [
+    "BusError",
+    "ConfigError",
+    "ConsoleTimeout",
+    "Exit",
+    "HostError",
+    "ImageError",
+    "LaminaError",
+    "Machine",
+    "MachineConfig",
+    "Outcome",
+    "SnapshotError",
+    "__version__",
+]
 
 _HOMES = {
-    **dict.fromkeys(("Machine", "MachineConfig", "Outcome"), "lamina.machine"),
-    **dict.fromkeys(
-        ("BusError", "ConfigError", "HostError", "ImageError", "LaminaError"),
-        "lamina.base.errors",
-    ),
+    **dict.fromkeys(("BusError", "ConfigError", "HostError", "ImageError"), "base.errors"),
+    **dict.fromkeys(("LaminaError", "SnapshotError"), "base.errors"),
+    "Exit": "base.exits",
+    **dict.fromkeys(("MachineConfig", "Outcome"), "machine.config"),
+    "ConsoleTimeout": "machine.console",
+    "Machine": "machine.machine",
 }
-__all__ = [*sorted(_HOMES), "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'lamina' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(f"lamina.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return sorted({*globals(), *__all__})

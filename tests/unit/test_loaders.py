@@ -126,7 +126,7 @@ def test_errors_say_what_is_wrong():
 def test_linux_image_plain_and_compressed():
     plain = image()
     zboot = struct.pack("<4s4sII8x32s", b"MZ", b"zimg", 64, 0, b"gzip")
-    packed = gzip.compress(plain)
+    packed = gzip.compress(plain, mtime=0)
     zboot = zboot[:12] + struct.pack("<I", len(packed)) + zboot[16:].ljust(48, b"\0") + packed
     for source in (plain, packed, zstandard.compress(plain), zboot):
         loaded = load_kernel(source)
@@ -148,13 +148,13 @@ def test_linux_image_with_an_efi_stub_is_one():
         image(text_offset=1),
         image(size=2**63),
         image()[:60],
-        gzip.compress(image())[:-9],
-        gzip.compress(image())[:40] + b"\xff" * 9,
-        gzip.compress(b""),
+        gzip.compress(image(), mtime=0)[:-9],
+        gzip.compress(image(), mtime=0)[:40] + b"\xff" * 9,
+        gzip.compress(b"", mtime=0),
         zstandard.compress(image())[:-3],
         b"\x28\xb5\x2f\xfd" + bytes(30),
         b"MZ\0\0zimg" + b"\xff" * 60,
-        gzip.compress(gzip.compress(b"text, twice packed")),
+        gzip.compress(gzip.compress(b"text, twice packed", mtime=0), mtime=0),
     ],
 )
 def test_broken_linux_images_are_one_line_errors(source):
@@ -165,10 +165,10 @@ def test_broken_linux_images_are_one_line_errors(source):
 def test_bombs_stop_at_the_cap(monkeypatch):
     monkeypatch.setattr(loaders, "MAX_UNPACKED", 1 << 20)
     bomb = bytes(16 << 20)
-    for source in (gzip.compress(bomb), zstandard.compress(bomb)):
+    for source in (gzip.compress(bomb, mtime=0), zstandard.compress(bomb)):
         with pytest.raises(ImageError, match="unpacks to more than 1 MiB"):
             load_kernel(source)
-    assert load_kernel(gzip.compress(bytes(1 << 20))).kind is ImageKind.RAW
+    assert load_kernel(gzip.compress(bytes(1 << 20), mtime=0)).kind is ImageKind.RAW
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import errno
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lamina.base.clock import ManualClock
 from lamina.base.errors import SnapshotError
@@ -26,7 +28,7 @@ class MemoryDisk:
     def __init__(self, readonly=False, sectors=SECTORS):
         self.readonly = readonly
         self.size = sectors * SECTOR
-        self.data = bytearray(number // SECTOR & 0xFF for number in range(self.size))
+        self.data = bytearray(b"".join(bytes([n & 0xFF]) * SECTOR for n in range(sectors)))
         self.calls = []
         self.failure = None
 
@@ -306,3 +308,41 @@ def test_state_fits_only_the_same_disk(bench):
     for wrong in ({"size": SECTOR}, {"readonly": True}, {"readonly": 0}, {"more": 1}):
         with pytest.raises(SnapshotError):
             bench.block.load({**state, **wrong})
+
+
+EDGES = [0, 1, SECTORS - 1, SECTORS, SECTORS + 1, 2**32, 2**55, 2**63, 2**64 - 1]
+GPAS = [0, 0x1000, SLOT, RAM - 1, RAM, HEADER, DATA, RAM + SIZE - 1, RAM + SIZE, 2**64 - 1]
+LENGTHS = [0, 1, 15, 16, 17, 511, 512, 513, 4096, SIZE, 2**31, 2**32 - 1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    kind=st.sampled_from([*Request, 2, 2**32 - 1]),
+    sector=st.sampled_from(EDGES),
+    payload=st.binary(max_size=64),
+    extra=st.lists(
+        st.tuples(st.sampled_from(GPAS), st.sampled_from(LENGTHS), st.sampled_from([0, WRITE])),
+        max_size=4,
+    ),
+    tidy=st.booleans(),
+    readonly=st.booleans(),
+)
+def test_any_request_is_answered_or_refused_within_the_disk(
+    kind, sector, payload, extra, tidy, readonly
+):
+    bench = Bench(MemoryDisk(readonly=readonly))
+    try:
+        before = bytes(bench.disk.data)
+        bench.header(kind, sector)
+        bench.space.write(DATA, payload)
+        if tidy:
+            extra = [(HEADER, 16, 0), *sorted(extra, key=lambda each: each[2]), (STATUS, 1, WRITE)]
+        bench.queue.add(*(extra or [(HEADER, 16, 0)]))
+        bench.queue.kick()
+        back = bench.queue.collect()
+        assert bench.driver.broken == (back == [])
+        assert all(written <= SIZE * 4 for _, written in back)
+        assert not readonly or bench.disk.data == before
+        assert not bench.space._faults, "an exception left the device"
+    finally:
+        bench.space.close()

@@ -19,6 +19,7 @@ STATUS_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `lamina` with these arguments (the process's own by default), and exit."""
+    _open_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if given == ["--version"]:
         print(f"lamina {__version__}")
@@ -43,6 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _open_standard_descriptors() -> None:
+    """Descriptors 0, 1 and 2 exist: else guest memory or a socket could come to lie there, and be
+    read as the terminal's input."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+
+
 def _fail(message: str) -> NoReturn:
-    print(f"lamina: error: {' '.join(message.split())}", file=sys.stderr)
+    """One line; what came from a file's name or a guest cannot steer the terminal."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    print(f"lamina: error: {line}", file=sys.stderr)
     sys.exit(STATUS_USER_ERROR)

@@ -9,6 +9,7 @@ import typer
 from lamina.base.version import __version__
 from lamina.cli.cmd_boot import boot
 from lamina.cli.cmd_doctor import doctor
+from lamina.cli.cmd_lockstep import lockstep
 from lamina.cli.cmd_run import run
 from lamina.cli.cmd_show import show
 
@@ -38,6 +39,7 @@ app.command()(run)
 app.command()(boot)
 app.command()(doctor)
 app.command()(show)
+app.command()(lockstep)
 
 
 @app.callback()

@@ -60,7 +60,11 @@ TraceFile = Annotated[
 ]
 LogCommits = Annotated[
     Path | None,
-    typer.Option("--log-commits", metavar="F", help="Write every instruction's effect to F."),
+    typer.Option(
+        "--log-commits",
+        metavar="F",
+        help="Write every instruction's effects to F, as Spike does; slow.",
+    ),
 ]
 DumpDtb = Annotated[
     Path | None,

@@ -5,8 +5,10 @@ lasts. Tests put a fake in the place of `open_machine`.
 """
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -21,6 +23,8 @@ from lamina.host.terminal import END_OF_FILE, window_size
 
 BUILTIN_GUEST = "builtin/monitor.elf"
 VERBOSE_BOOT = "console=ttyS0 earlycon"
+MAX_SHOWN = 200  # characters of a file's name in a message
+COMPILING_PATIENCE = 1.0  # seconds after which a user wonders
 QUIET_BOOT = "console=ttyS0 quiet loglevel=1 panic=-1"
 
 
@@ -79,10 +83,31 @@ def open_machine(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
 
     disks = tuple(machine.DiskConfig(d.path, d.readonly, d.snapshot) for d in settings["disks"])
     config = machine.MachineConfig(**{**settings, "disks": disks})
-    return cast(
-        AbstractContextManager[Machine],
-        machine.Machine(config),
-    )
+    with _compiling_is_told(config.engine):
+        return cast(AbstractContextManager[Machine], machine.Machine(config))
+
+
+@contextmanager
+def _compiling_is_told(engine: str) -> Iterator[None]:
+    """One line on standard error if the engine is compiled meanwhile and that takes a while."""
+    from lamina.engine.threaded.engine import is_compiled
+    from lamina.isa.riscv import RISCV64
+
+    if engine != "threaded" or is_compiled(RISCV64):
+        yield
+        return
+    teller = threading.Timer(COMPILING_PATIENCE, _tell_compiling)
+    teller.daemon = True
+    teller.start()
+    try:
+        yield
+    finally:
+        teller.cancel()
+
+
+def _tell_compiling() -> None:
+    text = "lamina: compiling the engine for this CPU (once) ..."
+    print(text, file=sys.stderr, flush=True)
 
 
 def run_image(image: str | None, command: Sequence[str], common: Common) -> int:
@@ -178,18 +203,36 @@ def _settings(parts: Parts, common: Common) -> dict[str, Any]:
 
 
 def _existing(content: Path | bytes | None, option: str) -> Path | bytes | None:
-    if isinstance(content, Path) and not content.is_file():
-        raise ImageError(f"{option} {content}: no such file")
+    if isinstance(content, Path) and not _holds(content.is_file):
+        raise ImageError(f"{option} {_shown(content)}: no such file")
     return content
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """The answer of a Path's question; no, too, for names that no file can have."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False
+
+
+def _shown(name: str | Path) -> str:
+    """A name as an error message can hold it."""
+    text = str(name)
+    if not text:
+        return "''"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
 
 
 def _file(name: str | None, option: str, mirror: str | None) -> Path | None:
     """A file by its path, or a firmware of Debian's by its name (a file of that name wins)."""
-    if name is None or Path(name).exists():
-        return None if name is None else Path(name)
+    if name is None:
+        return None
+    if name and _holds(Path(name).exists):
+        return Path(name)
     from lamina.images import firmware
 
     if name in firmware.FIRMWARE:
         return firmware.ensure(name, progress_on_stderr(), mirror)
     known = ", ".join(firmware.FIRMWARE)
-    raise ImageError(f"{option} {name}: no such file; of firmware there is {known}")
+    raise ImageError(f"{option} {_shown(name)}: no such file; of firmware there is {known}")

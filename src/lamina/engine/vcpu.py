@@ -10,12 +10,23 @@ import threading
 from collections.abc import Iterator
 
 from lamina.base.bits import PAGE_SIZE, U64, align_up
-from lamina.base.errors import SnapshotError
+from lamina.base.errors import HostError, SnapshotError
+from lamina.base.units import format_size
 from lamina.isa.arch import Arch
 
 # Bits of the word `requests`, set by other threads and taken at the next boundary.
 REQUEST_TLB_FLUSH, REQUEST_ICACHE_FLUSH, REQUEST_STOP = 1, 2, 4
+# Linux's MAP_NORESERVE (Python names it from 3.13 on): address space without a promise of memory.
+PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
 ALWAYS_PENDING = (1 << 63) - 1  # above every instruction budget
+
+
+def reserve(size: int, what: str) -> mmap.mmap:
+    """Zeroed private memory, of which only touched pages cost anything; HostError if refused."""
+    try:
+        return mmap.mmap(-1, size, flags=PRIVATE)
+    except (OSError, OverflowError, ValueError) as error:
+        raise HostError(f"{what}: cannot reserve {format_size(size)}: {error}") from None
 
 
 class VCpu:
@@ -25,11 +36,12 @@ class VCpu:
         self.arch = arch
         self.index = index
         size = align_up(arch.layout.words * 8, PAGE_SIZE) + extra_bytes
-        self._map = mmap.mmap(-1, align_up(size, PAGE_SIZE))
+        self._map = reserve(align_up(size, PAGE_SIZE), f"state of CPU {index}")
         self.words: memoryview = memoryview(self._map).cast("Q")
         self._anchor = (ctypes.c_char * len(self._map)).from_buffer(self._map)
         self.address = ctypes.addressof(self._anchor)
         self._lock = threading.Lock()  # guards irq and requests: read-modify-write by any thread
+        self._closed = False
         index_of = arch.layout.index
         self._irq, self._pending = index_of["irq"], index_of["pending"]
         self._requests = index_of["requests"]
@@ -65,6 +77,8 @@ class VCpu:
     def set_irq(self, line: int, level: bool) -> None:
         """Drive an interrupt line; takes effect at the next block boundary."""
         with self._lock:
+            if self._closed:
+                return
             irq = self.words[self._irq]
             self.words[self._irq] = irq | 1 << line if level else irq & ~(1 << line)
             self.words[self._pending] = ALWAYS_PENDING
@@ -72,6 +86,8 @@ class VCpu:
     def request(self, bits: int) -> None:
         """Ask for REQUEST_* at the next boundary."""
         with self._lock:
+            if self._closed:
+                return
             self.words[self._requests] |= bits
             self.words[self._pending] = ALWAYS_PENDING
 
@@ -84,14 +100,15 @@ class VCpu:
 
     # -- the whole architectural state -------------------------------------------------------
     def reset(self, **arguments: int) -> None:
-        """Set every architectural word to its reset value; the instruction count goes on."""
+        """Set every architectural word to its reset value. The instruction count goes on, and the
+        interrupt lines stay as their devices drive them."""
         layout = self.arch.layout
-        keep = self.icount
-        for i in range(layout.words):
-            self.words[i] = 0
-        for slot, value in self.arch.reset(**arguments).items():
-            self.set(slot, value)
-        self.set("icount", keep)
+        with self._lock:
+            keep = {slot: self.get(slot) for slot in ("icount", "irq")}
+            for i in range(layout.words):
+                self.words[i] = 0
+            for slot, value in (self.arch.reset(**arguments) | keep).items():
+                self.set(slot, value)
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Every register and slot with its value: `x1`, ..., `mstatus`."""
@@ -124,5 +141,7 @@ class VCpu:
 
     def close(self) -> None:
         """Release the block; the vCPU must not run any more."""
-        self.words.release()
+        with self._lock:
+            self._closed = True  # signals come from other threads until the last moment
+            self.words.release()
         del self._anchor

@@ -18,6 +18,7 @@ import termios
 import threading
 import tty
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -127,7 +128,8 @@ class Terminal:
     def _restore(self) -> None:
         saved, self._saved = self._saved, None
         if saved is not None:
-            termios.tcsetattr(self._input, termios.TCSADRAIN, saved)
+            with suppress(termios.error):  # the terminal itself may be gone
+                termios.tcsetattr(self._input, termios.TCSADRAIN, saved)
             atexit.unregister(self._restore)
 
     def _catch_signals(self) -> None:
@@ -155,7 +157,9 @@ class Terminal:
                 self._actions.send(data)
             elif not self._split_escape(data):
                 return
-        if data is not None and self._saved is None and self._end_of_file:
+        if data is not None and self._saved is not None:
+            self._actions.quit()  # a raw terminal ends only when it is gone
+        elif data is not None and self._end_of_file:
             self._actions.send(self._end_of_file)
 
     def _read(self) -> bytes | None:
@@ -189,6 +193,8 @@ class Terminal:
         try:
             while True:
                 keys = data or self._read()
+                if keys == b"":
+                    self._actions.quit()
                 if not keys:
                     return None
                 key, data = keys[:1], keys[1:]

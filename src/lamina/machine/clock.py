@@ -32,6 +32,9 @@ class _Timers:
         serial = next(self._serial)
         self._armed[key] = (deadline, serial, callback)
         heapq.heappush(self._heap, (deadline, serial, key))
+        if len(self._heap) > 2 * len(self._armed) + 64:  # what was armed anew is not kept for ever
+            self._heap = [(d, s, k) for k, (d, s, _) in self._armed.items()]
+            heapq.heapify(self._heap)
 
     def disarm(self, key: Hashable) -> None:
         self._armed.pop(key, None)

@@ -35,7 +35,7 @@ PLANS_LIMIT = 1 << 16  # instruction words that are kept
 FORGETS = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush"}
 MSTATUS, FFLAGS = 0x300, 0x001
 # Written through another register, Spike logs the ones that hold the bits.
-HELD_BY = {0x003: (0x001, 0x002), 0x100: (0x300,), 0x104: (0x304,), 0x144: (0x344,)}
+HELD_BY = {0x003: (0x001, 0x002), 0x100: (0x300,), 0x104: (0x104, 0x304), 0x144: (0x344,)}
 RETURNS = ("mret", "sret")
 FILES = {"x": 0, "f": 1}  # the log's order of registers of one number; CSRs come after them
 CSR = 2

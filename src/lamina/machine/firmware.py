@@ -111,7 +111,7 @@ class Firmware:
         return self._machine.space.read(gpa, length)
 
     def write(self, gpa: int, data: bytes) -> None:
-        self._machine.space.write(gpa, data)
+        self._machine.space.dma.write(gpa, data)  # as a device: RAM, never ROM
 
     def translate(self, hart: int, gva: int) -> int | None:
         return self._machine.translate(gva & U64, hart)

@@ -112,7 +112,7 @@ def _read_regular(fd: int, name: str, maximum: int) -> bytes:
         raise ImageError(f"{name}: is larger than {format_size(maximum)}")
     try:
         with open(fd, "rb", closefd=False) as file:
-            content = file.read(maximum)
+            content = file.read(min(maximum, status.st_size))  # which reserves as much at once
     except (OSError, MemoryError) as error:
         raise ImageError(f"{name}: cannot be read: {str(error) or 'out of memory'}") from None
     if not content:

@@ -10,11 +10,13 @@ space's lock.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from lamina.base.errors import ConfigError
 from lamina.base.exits import Exit
 from lamina.bus.irq import IrqLine
 from lamina.bus.space import AddressSpace
@@ -74,14 +76,18 @@ class Machine:
         self.space = AddressSpace()
         self.memory = Memory(self.space)
         self.on_trap: Callable[[Machine, int], None] | None = None
+        self.on_asleep: Callable[[], None] = lambda: None
+        """Deterministic time: the guest idles and no timer is set; only input would wake it."""
         self.breakpoints: set[int] = set()
         self._runners: list[Runner] = []
         self._posts: deque[Callable[[], None]] = deque()
-        self._finished = threading.Condition()  # guards _outcome and _failure
+        self._finished = threading.Condition()  # guards the six below
         self._outcome: Outcome | None = None
         self._failure: BaseException | None = None
         self._stop_asked = False
         self.ending = True
+        self._running = False
+        self._closed = False
         self._tracer: Tracer | None = None
         self._commits: CommitLog | None = None
         self.storage = Storage(config.disks)
@@ -155,7 +161,14 @@ class Machine:
         self.close()
 
     def close(self) -> None:
-        """Give all host resources back."""
+        """Give all host resources back. A run that is under way in another thread ends first."""
+        with self._finished:
+            self._closed = True
+        self.end(Outcome("stopped"))
+        with self._finished:
+            self._finished.wait_for(lambda: not self._running)
+        for runner in self._runners:
+            runner.join()
         self.clock.close()
         for runner in self._runners:
             runner.engine.close()
@@ -172,6 +185,7 @@ class Machine:
         self.board.ram.clear()
         self._boot.write()
         for runner in self._runners:
+            runner.reset()
             runner.vcpu.reset(**self._boot.start_of(runner.index))
             for number, value in self._boot.registers_of(runner.index).items():
                 runner.vcpu.set_reg("x", number, value)
@@ -194,25 +208,46 @@ class Machine:
         seconds, a breakpoint, or a vCPU that has retired exactly `max_instructions`. `until` is
         asked 20 times a second (with deterministic time also every million instructions). A guest
         that idles retires nothing: without a `timeout` it may never reach `max_instructions`."""
+        if timeout is not None:
+            if not timeout >= 0:
+                raise ConfigError(f"timeout of {timeout:g} s: it takes 0 or more")
+            timeout = min(timeout, threading.TIMEOUT_MAX)
         if self.breakpoints:
-            return self._run_to_breakpoint(max_instructions)
+            return self._run_to_breakpoint(until, max_instructions, timeout)
         if until is not None:
             return self._run_until(until, max_instructions, timeout)
         return self._run(max_instructions, timeout)
 
     def _run(self, max_instructions: int | None, timeout: float | None) -> Outcome:
         with self._finished:
+            if self._closed:
+                raise ConfigError("the machine is closed")
+            if self._running:
+                raise ConfigError("the machine runs already, in another thread")
+            self._running = True
             self._outcome = Outcome("stopped") if self._stop_asked else None
             self._failure = None
             self._stop_asked = False
             self.ending = self._outcome is not None
+        try:
+            self._run_vcpus(max_instructions, timeout)
+        finally:
+            with self._finished:
+                self._running = False
+                self._finished.notify_all()
+        if self._failure is not None:
+            raise self._failure
+        assert self._outcome is not None
+        return self._outcome
+
+    def _run_vcpus(self, max_instructions: int | None, timeout: float | None) -> None:
         for runner in self._runners:
             runner.engine.watch_traps(self.on_trap is not None)
         self.console.set_ended(False)
         self.clock.go()
-        for runner in self._runners:
-            runner.start(max_instructions)
         try:
+            for runner in self._runners:
+                runner.start(max_instructions)
             with self._finished:
                 self._finished.wait_for(lambda: self.ending, timeout)
         finally:
@@ -224,10 +259,6 @@ class Machine:
             for log in (self._tracer, self._commits):
                 if log is not None:
                     log.flush()
-        if self._failure is not None:
-            raise self._failure
-        assert self._outcome is not None
-        return self._outcome
 
     def _run_until(
         self,
@@ -237,7 +268,7 @@ class Machine:
     ) -> Outcome:
         """In short runs, with the question between them."""
         end = None if max_instructions is None else self.icount + max_instructions
-        deadline = None if timeout is None else self.clock_seconds() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         while not until(self):
             left = None if end is None else end - self.icount
             chunk = left
@@ -248,15 +279,24 @@ class Machine:
                 return outcome
             if end is not None and self.icount >= end:
                 return Outcome("limit")
-            if deadline is not None and self.clock_seconds() > deadline:
+            if deadline is not None and time.monotonic() > deadline:
                 return Outcome("timeout")
         return Outcome("until")
 
-    def _run_to_breakpoint(self, max_instructions: int | None) -> Outcome:
+    def _run_to_breakpoint(
+        self,
+        until: "Callable[[Machine], bool] | None",
+        max_instructions: int | None,
+        timeout: float | None,
+    ) -> Outcome:
         """One instruction at a time on the first vCPU, until its pc is a breakpoint."""
         left = max_instructions
+        deadline = None if timeout is None else time.monotonic() + timeout
         while left is None or left > 0:
-            outcome = self._run(1, None)
+            if until is not None and until(self):
+                return Outcome("until")
+            wait = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            outcome = self._run(1, wait)
             if outcome.reason != "limit":
                 return outcome
             if self.pc in self.breakpoints:

@@ -7,7 +7,7 @@ them all for a run and joins them at its end; between runs the state belongs to 
 import threading
 from typing import TYPE_CHECKING, assert_never
 
-from lamina.base.errors import LaminaError
+from lamina.base.errors import HostError, LaminaError
 from lamina.base.exits import Exit
 from lamina.engine.vcpu import ALWAYS_PENDING, REQUEST_STOP
 from lamina.machine.clock import InstructionClock
@@ -64,14 +64,23 @@ class Runner:
             self.vcpu.set("mip_soft", self.vcpu.get("mip_soft") & ~bits)
 
     # -- from the owner --------------------------------------------------------------------------
+    def reset(self) -> None:
+        """Forget what was to be raised before the machine's reset."""
+        with self._soft_lock:
+            self._soft = 0
+
     def start(self, max_instructions: int | None) -> None:
         self._end = UNLIMITED
         if max_instructions is not None:
-            self._end = self.vcpu.icount + max_instructions
+            self._end = min(self.vcpu.icount + max_instructions, UNLIMITED)
         self.engine.state_changed()
         name = f"lamina-vcpu{self.index}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._thread = None
+            raise HostError(f"no thread for CPU {self.index}: {error}") from None
 
     def join(self) -> None:
         if self._thread is not None:
@@ -86,6 +95,8 @@ class Runner:
             self._machine.end(Outcome("crash", detail=str(error)))
         except BaseException as error:  # a bug of ours must not leave the owner waiting
             self._machine.fail(error)
+        finally:
+            self.in_guest = False  # nobody's remote fence waits for it
 
     def _loop(self) -> None:
         machine = self._machine
@@ -152,4 +163,5 @@ class Runner:
             with self._machine.space.lock:
                 if clock.sleep():
                     return
+            self._machine.on_asleep()
         self._signal.wait()

@@ -47,8 +47,8 @@ class StealMeter:
         delay = self._read()
         if delay is None:
             return False
-        thread = threading.get_ident()
-        if thread != self._thread or delay < self._seen:  # numbers of threads are used again
+        thread = threading.get_native_id()  # Python's own numbers are used again at once
+        if thread != self._thread or delay < self._seen:
             self._thread, self._seen = thread, 0
         self.ns += delay - self._seen
         self._seen = delay

@@ -8,7 +8,7 @@ encoding bits to record fields. Buckets of entries are chosen by a few opcode bi
 from dataclasses import dataclass
 
 from lamina.base.bits import U32, mask, sext
-from lamina.engine.threaded.functions import has_static_jump, remapped_operands
+from lamina.engine.threaded.handlers import has_static_jump, remapped_operands
 from lamina.isa.arch import Arch
 from lamina.isa.encoding import Encoding, Operand
 from lamina.isa.insn import Form, Insn

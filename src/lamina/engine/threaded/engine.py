@@ -15,7 +15,13 @@ import lamina
 from lamina.base.bits import PAGE_SIZE
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.llvm.compiler import LoadedCode, cached_object, compile_object, source_key
+from lamina.engine.llvm.compiler import (
+    LoadedCode,
+    cached_object,
+    compile_object,
+    object_path,
+    source_key,
+)
 from lamina.engine.threaded.functions import EVENTS
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
@@ -26,12 +32,10 @@ from lamina.engine.threaded.layout import (
     ThreadedLayout,
 )
 from lamina.engine.threaded.module import runtime_text
-from lamina.engine.vcpu import ALWAYS_PENDING, VCpu
+from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
 ARENA_BYTES = 1 << 30  # address space for code pages; memory is only used as pages are filled
-# Linux's MAP_NORESERVE (Python names it from 3.13 on): address space without a promise of memory.
-PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
 EXACT_MARGIN = PAGE_RECORDS + 64  # a straight run may overshoot a budget by less than this
 
 _READ = ctypes.CFUNCTYPE(
@@ -43,13 +47,23 @@ _WRITE = ctypes.CFUNCTYPE(
 _NOTIFY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 
 
+@cache
+def _runtime_key(arch: Arch) -> str:
+    package = Path(lamina.__file__).parent
+    parts = [package / name for name in ("base", "ir", "isa", "engine")]
+    return source_key(parts, "threaded", arch.name)
+
+
+def is_compiled(arch: Arch) -> bool:
+    """Whether the runtime is on disk: if not, the first engine of a process takes seconds."""
+    return object_path(_runtime_key(arch)).exists()
+
+
 class Runtime:
     """The compiled runtime of an architecture: its entry points as ctypes functions."""
 
     def __init__(self, arch: Arch) -> None:
-        package = Path(lamina.__file__).parent
-        parts = [package / name for name in ("base", "ir", "isa", "engine")]
-        key = source_key(parts, "threaded", arch.name)
+        key = _runtime_key(arch)
         code, self.from_cache = cached_object(key, lambda: compile_object(runtime_text(arch)))
         self._code = LoadedCode(code)
         signed, state = ctypes.c_int64, ctypes.c_void_p
@@ -84,7 +98,7 @@ class ThreadedEngine:
         self._space = space
         self._on_notify = on_notify
         self._runtime = runtime(arch)
-        self._arena = mmap.mmap(-1, ARENA_BYTES, flags=PRIVATE)
+        self._arena = reserve(ARENA_BYTES, "code arena")
         self._arena_anchor = (ctypes.c_char * ARENA_BYTES).from_buffer(self._arena)
         self._code_maps: list[mmap.mmap] = []
         self._anchors: list[ctypes.Array[ctypes.c_char]] = []
@@ -113,7 +127,7 @@ class ThreadedEngine:
             raise ValueError(f"{len(regions)} memory regions; the engine takes {MAX_REGIONS}")
         # The largest first: nearly all look-ups end there.
         for i, region in enumerate(sorted(regions, key=lambda r: -r.size)):
-            cells = mmap.mmap(-1, max(region.size // PAGE_SIZE * 8, PAGE_SIZE), flags=PRIVATE)
+            cells = reserve(max(region.size // PAGE_SIZE * 8, PAGE_SIZE), "code map")
             anchor = (ctypes.c_char * len(cells)).from_buffer(cells)
             self._code_maps.append(cells)
             self._anchors.append(anchor)

@@ -1,20 +1,17 @@
-"""LLVM text of shared routines and of instruction handlers.
+"""LLVM text of shared routines, and what they share with instruction handlers: memory, time.
 
 A shared routine becomes `{i1 left, results...} @r.NAME(ptr state, ...)`; left means that the
-instruction was abandoned and the state is exact. An instruction becomes handlers
-`i64 @h.NAME(ptr state, ptr record, i64 budget)` that tail-call each other; the budget counts down
-retired instructions and traps.
+instruction was abandoned and the state is exact. Handlers are written by `handlers`.
 """
 
 from lamina.engine.llvm.lower import FunctionWriter, result_type, symbol
-from lamina.engine.threaded.layout import RECORD, TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
 
-_REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
+REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
-_STATEFUL |= _REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
-SIZES = (1, 2, 4, 8, 16)
+_STATEFUL |= REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
 
 
 def mentions(routine: Routine, names: set[str] | frozenset[str]) -> bool:
@@ -78,17 +75,21 @@ class MemoryWriter(FunctionWriter):
         quick = self.temp(f"load i{8 * size}, ptr {pointer}, align 1")
         self.close(f"br label %{end}")
         self.open(slow)
-        self.before_call()
-        answer = self.temp(f"call {{ i1, i64 }} @slow_load(ptr %s, i64 {gva}, i64 {size})")
-        self.leave_if(self.temp(f"extractvalue {{ i1, i64 }} {answer}, 0"))
-        careful = self.temp(f"extractvalue {{ i1, i64 }} {answer}, 1")
-        if size < 8:
-            careful = self.temp(f"trunc i64 {careful} to i{8 * size}")
+        careful = self.load_slowly(op)
         label = self.current
         self.close(f"br label %{end}")
         self.open(end)
         phi = f"phi i{8 * size} [ {quick}, %{fast} ], [ {careful}, %{label} ]"
         self.bind(op.results[0], self.temp(phi))
+
+    def load_slowly(self, op: Op) -> str:
+        """The value by way of a full translation."""
+        size, gva = op.attrs["size"], self.use(op.args[0])
+        self.before_call()
+        answer = self.temp(f"call {{ i1, i64 }} @slow_load(ptr %s, i64 {gva}, i64 {size})")
+        self.leave_if(self.temp(f"extractvalue {{ i1, i64 }} {answer}, 0"))
+        value = self.temp(f"extractvalue {{ i1, i64 }} {answer}, 1")
+        return value if size == 8 else self.temp(f"trunc i64 {value} to i{8 * size}")
 
     def op_store(self, op: Op) -> None:
         size = op.attrs["size"]
@@ -100,14 +101,18 @@ class MemoryWriter(FunctionWriter):
         self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1")
         self.close(f"br label %{end}")
         self.open(slow)
-        self.before_call()
-        wide = value if size == 8 else self.temp(f"zext i{8 * size} {value} to i64")
-        left = self.temp(f"call i1 @slow_store(ptr %s, i64 {gva}, i64 {size}, i64 {wide})")
-        self.leave_if(left)
+        self.store_slowly(op)
         self.close(f"br label %{end}")
         self.open(end)
 
-    def _atomic_pointer(self, op: Op) -> str:
+    def store_slowly(self, op: Op) -> None:
+        """Store by way of a full translation."""
+        size, gva, value = op.attrs["size"], self.use(op.args[0]), self.use(op.args[1])
+        self.before_call()
+        wide = value if size == 8 else self.temp(f"zext i{8 * size} {value} to i64")
+        self.leave_if(self.temp(f"call i1 @slow_store(ptr %s, i64 {gva}, i64 {size}, i64 {wide})"))
+
+    def atomic_pointer(self, op: Op) -> str:
         """A host pointer that may be written, or the instruction is abandoned."""
         size, gva = op.attrs["size"], self.use(op.args[0])
         self.before_call()
@@ -120,13 +125,13 @@ class MemoryWriter(FunctionWriter):
             op.attrs["kind"], op.attrs["kind"]
         )
         kind = kind or op.attrs["kind"]
-        pointer, w = self._atomic_pointer(op), op.args[1].width
+        pointer, w = self.atomic_pointer(op), op.args[1].width
         value = self.use(op.args[1])
         text = f"atomicrmw {kind} ptr {pointer}, i{w} {value} seq_cst, align {w // 8}"
         self.bind(op.results[0], self.temp(text))
 
     def op_cas(self, op: Op) -> None:
-        pointer = self._atomic_pointer(op)
+        pointer = self.atomic_pointer(op)
         self.bind(op.results[0], self._cmpxchg(pointer, op.args[1], op.args[2]))
 
     def _cmpxchg(self, pointer: str, expected: Value, new: Value) -> str:
@@ -257,168 +262,3 @@ class RoutineWriter(MemoryWriter):
         params = "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
         head = f"define internal {result_type(self.routine)} {symbol(self.routine)}(ptr %s{params})"
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
-
-
-class HandlerWriter(MemoryWriter):
-    """One instruction of `length` bytes as a handler. `local`: a static jump stays in the page.
-
-    `places` maps operands to their place in a record: "a".."d" or "imm".
-    """
-
-    def __init__(
-        self,
-        name: str,
-        routine: Routine,
-        arch: Arch,
-        layout: ThreadedLayout,
-        places: dict[str, str],
-        length: int,
-        local: bool,
-    ) -> None:
-        super().__init__(routine, arch, layout)
-        self.name = name
-        self.places = places
-        self.length = length
-        self.local = local
-        self._zero_free = remapped_operands(routine, arch)
-        self._redispatch = mentions(routine, _REDISPATCH)
-
-    # -- operands and the program counter ------------------------------------------------------
-    def _field(self, offset: int, width: int, extend: str) -> str:
-        at = self.temp(f"getelementptr inbounds i8, ptr %r, i64 {offset}")
-        raw = self.temp(f"load i{width}, ptr {at}")
-        return self.temp(f"{extend} i{width} {raw} to i64")
-
-    def _operand(self, name: str) -> str:
-        if name == "insn":
-            return self._field(12, 32, "zext")
-        place = self.places[name]
-        if place == "imm":
-            return self._field(8, 32, "sext")
-        return self._field(4 + "abcd".index(place), 8, "zext")
-
-    def op_operand(self, op: Op) -> None:
-        self.bind(op.results[0], self._operand(op.attrs["operand"]))
-
-    def discards_by_itself(self, index: Value) -> bool:
-        if index.op.name == "operand" and index.op.attrs["operand"] in self._zero_free:
-            return True  # the decoder replaced register 0 by the discard register
-        return super().discards_by_itself(index)
-
-    def _pc(self) -> str:
-        bias = self.temp(f"load i64, ptr {self.engine_word('pc_bias')}")
-        record = self.temp("ptrtoint ptr %r to i64")
-        return self.temp(f"add i64 {bias}, {self.temp(f'lshr i64 {record}, 3')}")
-
-    def op_pc(self, op: Op) -> None:
-        self.bind(op.results[0], self._pc())
-
-    def op_insn_length(self, op: Op) -> None:
-        self.bind(op.results[0], str(self.length))
-
-    def op_icount(self, op: Op) -> None:
-        self.bind(op.results[0], self._icount())
-
-    def _icount(self) -> str:
-        end = self.temp(f"load i64, ptr {self.slot_pointer('icount_end')}")
-        return self.temp(f"sub i64 {end}, %b")
-
-    def before_call(self) -> None:
-        self.out(f"store i64 {self._pc()}, ptr {self.slot_pointer('pc')}")
-        self.out(f"store i64 {self._icount()}, ptr {self.slot_pointer('icount')}")
-        self.out(f"store i64 {self._operand('insn')}, ptr {self.engine_word('insn')}")
-
-    # -- leaving -------------------------------------------------------------------------------
-    def _tail(self, callee: str, second: str, budget: str) -> None:
-        call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget})"
-        result = self.temp(call)
-        self.close(f"ret i64 {result}")
-
-    def leave(self) -> None:
-        self._tail("@left", "ptr null", "%b")
-
-    def _spent(self) -> str:
-        return self.temp("sub i64 %b, 1")
-
-    def _next_pc(self) -> str:
-        return self.temp(f"add i64 {self._pc()}, {self.length}")
-
-    def _dispatch(self, pc: str) -> None:
-        pointer = self.temp(f"inttoptr i64 {pc} to ptr")
-        self._tail("@dispatch", f"ptr {pointer}", self._spent())
-
-    def _record(self, record: str, budget: str) -> None:
-        """Go on with the record's handler."""
-        offset = self.temp(f"load i32, ptr {record}")
-        wide = self.temp(f"sext i32 {offset} to i64")
-        target = self.temp(f"getelementptr i8, ptr @h.decode, i64 {wide}")
-        self._tail(target, f"ptr {record}", budget)
-
-    def op_exit(self, op: Op) -> None:
-        self.out(f"store i64 {int(op.attrs['reason'])}, ptr {self.engine_word('exit_code')}")
-        self.op_pending(op)
-        self._dispatch(self._next_pc())
-
-    def op_jump(self, op: Op) -> None:
-        offset = static_jump(op)
-        if offset is None or not self.local:
-            self._dispatch(self.use(op.args[0]))
-            return
-        budget = self._spent()
-        pending = self.temp(
-            f"load atomic i64, ptr {self.slot_pointer('pending')} monotonic, align 8"
-        )
-        quiet = self.temp(f"icmp sgt i64 {budget}, {pending}")
-        go, out = self.label("go"), self.label("out")
-        self.branch(quiet, go, out, (1, 0))
-        self.open(out)
-        self._dispatch(self.temp(f"add i64 {self._pc()}, {self._operand(offset)}"))
-        self.open(go)
-        distance = self.temp(f"mul i64 {self._operand(offset)}, {RECORD // 2}")
-        self._record(self.temp(f"getelementptr i8, ptr %r, i64 {distance}"), budget)
-
-    def text(self) -> str:
-        self.body()
-        if not self.closed:
-            if self._redispatch:
-                self._dispatch(self._next_pc())
-            else:
-                step = self.length // 2 * RECORD
-                following = self.temp(f"getelementptr inbounds i8, ptr %r, i64 {step}")
-                self._record(following, self._spent())
-        head = f'define internal tailcc i64 @"h.{self.name}"(ptr %s, ptr %r, i64 %b)'
-        return "\n".join([head + " {", "entry:", *self.lines, "}"])
-
-
-def static_jump(op: Op) -> str | None:
-    """The operand `offset` of a jump to pc + offset; None for any other target."""
-    target = op.args[0].op
-    if target.name != "add":
-        return None
-    a, b = (v.op for v in target.args)
-    if a.name == "pc" and b.name == "operand":
-        return str(b.attrs["operand"])
-    return None
-
-
-def has_static_jump(routine: Routine) -> str | None:
-    """The offset operand if the routine has a static jump."""
-    for op in routine.body.walk():
-        if op.name == "jump" and static_jump(op) is not None:
-            return static_jump(op)
-    return None
-
-
-def remapped_operands(routine: Routine, arch: Arch) -> set[str]:
-    """Operands that only name destinations in a file with a hardwired zero: for these the decoder
-    puts the discard register in place of register 0."""
-    written: set[str] = set()
-    read: set[str] = set()
-    for op in routine.body.walk():
-        for position, arg in enumerate(op.args):
-            if arg.op.name != "operand":
-                continue
-            is_target = op.name == "reg.set" and position == 0
-            zero = is_target and arch.layout.files[op.attrs["file"]].zero
-            (written if zero else read).add(arg.op.attrs["operand"])
-    return written - read

@@ -1,7 +1,8 @@
 """The whole runtime of the threaded engine as one LLVM module."""
 
 from lamina.engine.threaded.decoder import DecoderTables, places
-from lamina.engine.threaded.functions import HandlerWriter, RoutineWriter
+from lamina.engine.threaded.functions import RoutineWriter
+from lamina.engine.threaded.handlers import HandlerWriter
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
 from lamina.engine.threaded.runtime_ir import HEAD, boundary_and_fetch
@@ -25,17 +26,21 @@ def runtime_text(arch: Arch) -> str:
         routine = expand_floats(handler.insn.routine)
         for callee in routine.callees():
             _collect(callee, routines)
-        h = HandlerWriter(
-            handler.name,
-            routine,
-            arch,
-            layout,
-            places(handler.insn),
-            handler.length,
-            handler.local,
-        )
-        parts.append(h.text())
-        declares |= h.declares
+        for slow in (False, True):
+            h = HandlerWriter(
+                handler.name,
+                routine,
+                arch,
+                layout,
+                places(handler.insn),
+                handler.length,
+                handler.local,
+                slow,
+            )
+            if slow and not h.has_slow:
+                continue
+            parts.append(h.text())
+            declares |= h.declares
     _check_names(routines)
     for routine in routines.values():
         r = RoutineWriter(routine, arch, layout)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lamina.engine.llvm.listing import list_function
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.decoder import Handler, places
-from lamina.engine.threaded.functions import HandlerWriter, has_static_jump
+from lamina.engine.threaded.handlers import HandlerWriter, has_static_jump
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
 from lamina.engine.threaded.runtime_ir import HEAD, boundary_and_fetch
@@ -45,6 +45,8 @@ def list_handler(arch: Arch, form: Form) -> Single:
     called = set(re.findall(r"@([\w.]+)", text))
     declared = [d for name, d in _runtime(arch, layout).items() if name in called]
     declared += _routines(arch, routine)
+    if writer.has_slow:
+        declared.append(f'declare dso_local tailcc i64 @"s.{handler.name}"(ptr, ptr, i64)')
     module = "\n".join([HEAD, *sorted(writer.declares), *declared, text])
     listing = list_function(module, f"h.{handler.name}")
     return Single(_annotate(listing.llvm, arch, layout), listing.host, listing.target, local)
