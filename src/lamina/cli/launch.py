@@ -4,6 +4,7 @@ Called by `cmd_run.py` and `cmd_boot.py`; `session.py` runs the machine. Owns th
 lasts. Tests put a fake in the place of `open_machine`.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -78,7 +79,25 @@ class Parts:
 
 
 def open_machine(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
-    """A machine with these fields of its MachineConfig. The only use of `lamina.machine` here."""
+    """A machine with these fields of its MachineConfig."""
+    with _built_to_stay():
+        return _build(settings)
+
+
+@contextmanager
+def _built_to_stay() -> Iterator[None]:
+    """No garbage collections while the instruction set and the machine are made, and none of
+    these objects looked at by later ones: they live as long as the process."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _build(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
+    """The only use of `lamina.machine` here."""
     from lamina import machine
 
     disks = tuple(machine.DiskConfig(d.path, d.readonly, d.snapshot) for d in settings["disks"])
