@@ -12,7 +12,7 @@ import sys
 from lamina.testing import guests
 
 FIELD = 8192  # words of noise a machine
-PASSES = 4  # each machine retires so many times its words
+ENTRIES, BETWEEN = 150, 150  # how often a field is entered from outside, for how many instructions
 
 
 def source(mode: str) -> str:
@@ -42,13 +42,16 @@ def run(engine: str, mode: str, seed: int, count: int) -> tuple[int, int]:
     program = guests.assemble(source(mode))
     retired = taken = 0
     while retired < count:
-        words = [w for w in guests.random_words(seed, FIELD) if not guests.waits(w)]
+        words = [w for w in guests.random_words(seed, FIELD, 0.95) if not guests.waits(w)]
         code = program.code + b"".join(w.to_bytes(4, "little") for w in words)
         with guests.machine(code, engine=engine) as m:
-            limit = min(PASSES * FIELD, count - retired)
-            outcome = m.run(max_instructions=limit, timeout=20)
-            assert outcome.reason in ("limit", "timeout", "crash"), outcome
-            retired += max(m.icount, 1000)
+            cpu = m.cpus[0]
+            for _ in range(ENTRIES):
+                outcome = m.run(max_instructions=BETWEEN, timeout=20)
+                assert outcome.reason in ("limit", "crash"), outcome
+                cpu.set("priv", guests.MODES["m"])  # out of loops, and of vectors set to nowhere
+                cpu.pc = program.symbols["trap"]
+            retired += m.icount
             taken += m.memory.read_u64(program.symbols["traps"])
         seed += 1
     return retired, taken

@@ -52,10 +52,11 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
             tmp_path / "apt",
             mirror="http://mirror.example/debian",
             suite="trixie",
+            alias="stable",
             architecture="riscv64",
             keyring=Path("/k.gpg"),
         )
-        apt._prepare()
+        apt._prepare("trixie")
         return apt
 
     return make
@@ -136,6 +137,25 @@ def test_lists_from_before_will_do_if_new_ones_cannot_be_had(client: Script) -> 
     (lists / "mirror.example_debian_dists_trixie_main_binary-riscv64_Packages.lz4").touch()
     apt.update(SilentProgress())
     assert list(lists.glob("*_Packages.lz4"))
+
+
+ONLY_THE_ALIAS = """
+lists="$root/state/lists"; mkdir -p "$lists"
+grep -q "Suites: stable" "$root/sources/lamina.sources" || exit 100
+printf 'Suite: stable\nCodename: {codename}\n' > "$lists/mirror_debian_dists_stable_InRelease"
+"""
+
+
+def test_a_mirror_that_is_whole_only_under_the_alias_will_do(
+    client: Script, tmp_path: Path
+) -> None:
+    client(ONLY_THE_ALIAS.replace("{codename}", "trixie")).update(SilentProgress())
+    assert "Suites: stable" in (tmp_path / "apt" / "sources" / "lamina.sources").read_text()
+
+
+def test_an_alias_that_has_moved_on_to_another_release_is_refused(client: Script) -> None:
+    with pytest.raises(HostError):
+        client(ONLY_THE_ALIAS.replace("{codename}", "forky")).update(SilentProgress())
 
 
 def test_metapackage_leads_to_the_package_it_stands_for(client: Script) -> None:

@@ -4,9 +4,12 @@ Called by `cmd_run.py` and `cmd_boot.py`; `session.py` runs the machine. Owns th
 lasts. Tests put a fake in the place of `open_machine`.
 """
 
+import gc
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -22,6 +25,7 @@ from lamina.host.terminal import END_OF_FILE, window_size
 BUILTIN_GUEST = "builtin/monitor.elf"
 VERBOSE_BOOT = "console=ttyS0 earlycon"
 MAX_SHOWN = 200  # characters of a file's name in a message
+COMPILING_PATIENCE = 1.0  # seconds after which a user wonders
 QUIET_BOOT = "console=ttyS0 quiet loglevel=1 panic=-1"
 
 
@@ -75,15 +79,54 @@ class Parts:
 
 
 def open_machine(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
-    """A machine with these fields of its MachineConfig. The only use of `lamina.machine` here."""
+    """A machine with these fields of its MachineConfig."""
+    with _built_to_stay():
+        return _build(settings)
+
+
+@contextmanager
+def _built_to_stay() -> Iterator[None]:
+    """No garbage collections while the instruction set and the machine are made, and none of
+    these objects looked at by later ones: they live as long as the process."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _build(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
+    """The only use of `lamina.machine` here."""
     from lamina import machine
 
     disks = tuple(machine.DiskConfig(d.path, d.readonly, d.snapshot) for d in settings["disks"])
     config = machine.MachineConfig(**{**settings, "disks": disks})
-    return cast(
-        AbstractContextManager[Machine],
-        machine.Machine(config),
-    )
+    with compiling_is_told(config.engine):
+        return cast(AbstractContextManager[Machine], machine.Machine(config))
+
+
+@contextmanager
+def compiling_is_told(engine: str) -> Iterator[None]:
+    """One line on standard error if the engine is compiled meanwhile and that takes a while."""
+    from lamina.engine.threaded.engine import is_compiled
+    from lamina.isa.riscv import RISCV64
+
+    if engine != "threaded" or is_compiled(RISCV64):
+        yield
+        return
+    teller = threading.Timer(COMPILING_PATIENCE, _tell_compiling)
+    teller.daemon = True
+    teller.start()
+    try:
+        yield
+    finally:
+        teller.cancel()
+
+
+def _tell_compiling() -> None:
+    text = "lamina: compiling the engine for this CPU (once) ..."
+    print(text, file=sys.stderr, flush=True)
 
 
 def run_image(image: str | None, command: Sequence[str], common: Common) -> int:

@@ -144,7 +144,14 @@ class AptClient:
     """apt for one suite and architecture, with all its state below `root`."""
 
     def __init__(
-        self, root: Path, *, mirror: str, suite: str, architecture: str, keyring: Path
+        self,
+        root: Path,
+        *,
+        mirror: str,
+        suite: str,
+        architecture: str,
+        keyring: Path,
+        alias: str | None = None,
     ) -> None:
         if shutil.which("apt-get") is None:
             raise HostError(
@@ -155,9 +162,10 @@ class AptClient:
             raise HostError(f"{root}: apt cannot use a path with a quotation mark in it")
         self.root = root
         self._source = (
-            f"Types: deb\nURIs: {mirror}\nSuites: {suite}\nComponents: main\n"
+            f"Types: deb\nURIs: {mirror}\nSuites: {{suite}}\nComponents: main\n"
             f"Architectures: {architecture}\nSigned-By: {keyring}\n"
         )
+        self._suite, self._alias = suite, alias
         self._architecture = architecture
 
     @property
@@ -170,14 +178,36 @@ class AptClient:
         return self.root / "nowhere"
 
     def update(self, progress: Progress) -> None:
-        """Fetch and verify the archive's lists; if that fails, older ones will do."""
-        self._prepare()
+        """Fetch and verify the archive's lists; if that fails, older ones will do.
+
+        A mirror that is being brought up to date may still be whole under the suite's alias
+        (`stable`): that is tried then, and taken only if its signed codename is the suite's.
+        """
+        self._prepare(self._suite)
         with progress.step("Package lists") as step:
             try:
                 self._run(["apt-get", "-q", "update"], step=step)
             except HostError:
-                if not any((self.root / "state" / "lists").glob("*_Packages*")):
+                if self._alias is None and not self._has_lists(self._suite):
                     raise
+                if not self._has_lists(self._suite) and not self._update_alias(step):
+                    raise
+
+    def _update_alias(self, step: Step) -> bool:
+        """Lists of the alias instead; True if they are there and are the suite's."""
+        if self._alias is None:
+            return False
+        self._prepare(self._alias)
+        try:
+            self._run(["apt-get", "-q", "update"], step=step)
+        except HostError:
+            return False
+        releases = (self.root / "state" / "lists").glob(f"*_dists_{self._alias}_InRelease")
+        codename = f"Codename: {self._suite}"
+        return any(codename in path.read_text(errors="replace").split("\n") for path in releases)
+
+    def _has_lists(self, suite: str) -> bool:
+        return any((self.root / "state" / "lists").glob(f"*_dists_{suite}_*_Packages*"))
 
     def install(self, names: Sequence[str], progress: Progress, title: str) -> list[Package]:
         """Resolve `names` with all their dependencies and download what is not here yet."""
@@ -218,11 +248,11 @@ class AptClient:
         for path in [*self.archives.glob("*.deb"), *(self.root / "cache").glob("*.bin")]:
             path.unlink(missing_ok=True)
 
-    def _prepare(self) -> None:
+    def _prepare(self, suite: str) -> None:
         for folder in _FOLDERS:
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "status").write_bytes(b"")
-        (self.root / "sources" / "lamina.sources").write_text(self._source)
+        (self.root / "sources" / "lamina.sources").write_text(self._source.format(suite=suite))
         configuration = _CONFIGURATION.format(
             architecture=self._architecture,
             root=self.root,

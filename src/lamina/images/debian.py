@@ -25,6 +25,7 @@ from lamina.images.session import command_initrd
 __all__ = ["DebianImage", "command_initrd", "debian_apt", "ensure", "image_cache"]
 
 SUITE = "trixie"
+ALIAS = "stable"  # what the suite is called, too, as long as it is the newest release
 ARCHITECTURE = "riscv64"
 TRIPLET = "riscv64-linux-gnu"
 KERNEL_METAPACKAGE = "linux-image-riscv64"
@@ -91,6 +92,7 @@ def debian_apt(mirror: str | None) -> AptClient:
         images_root() / "apt",
         mirror=find_mirror(mirror),
         suite=SUITE,
+        alias=ALIAS,
         architecture=ARCHITECTURE,
         keyring=find_keyring(),
     )

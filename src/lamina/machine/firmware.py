@@ -5,24 +5,56 @@ file gives it the machine. In a full boot nothing here is ever called, and every
 """
 
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lamina.base.bits import U64
+from lamina.bus.space import AddressSpace
 from lamina.devices.finisher import ShutdownRequest
 from lamina.engine.vcpu import REQUEST_ICACHE_FLUSH, REQUEST_TLB_FLUSH, VCpu
+from lamina.machine.clock import InstructionClock, RealClock
+from lamina.machine.config import MachineConfig
+from lamina.machine.console import Console
+from lamina.machine.runner import Runner
 from lamina.machine.sbi import Sbi
 from lamina.machine.steal import StealMeter
 
-if TYPE_CHECKING:
-    from lamina.machine.machine import Machine
-
 SSIP, STIP = 1 << 1, 1 << 5
+
+
+class FirmwareHost(Protocol):
+    """The machine, as far as its firmware knows it."""
+
+    config: MachineConfig
+    console: Console
+    clock: RealClock | InstructionClock
+    space: AddressSpace
+
+    @property
+    def paravirtual(self) -> bool:
+        """Whether the hypervisor answers the guest's SBI calls."""
+
+    @property
+    def cpus(self) -> list[VCpu]:
+        """The vCPUs."""
+
+    @property
+    def runners(self) -> list[Runner]:
+        """Their threads."""
+
+    def cpu_event(self, index: int, event: str, value: int) -> None:
+        """A vCPU's own timer changed."""
+
+    def shut_down(self, request: ShutdownRequest) -> None:
+        """The guest asks to stop."""
+
+    def translate(self, gva: int, cpu: int = 0) -> int | None:
+        """The physical address behind a virtual one."""
 
 
 class Firmware:
     """What the SBI implementation needs of a machine, and the machine of it."""
 
-    def __init__(self, machine: "Machine") -> None:
+    def __init__(self, machine: FirmwareHost) -> None:
         self._machine = machine
         self.harts = machine.config.cpus
         self._paravirtual = machine.paravirtual

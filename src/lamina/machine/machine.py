@@ -386,6 +386,10 @@ class Machine:
         """Whether a vCPU has work at all (the firmware may have stopped it)."""
         return self.firmware.runnable(index)
 
+    def account(self, index: int) -> None:
+        """A vCPU's slice of guest time is over; on its own thread."""
+        self.firmware.account(index)
+
     def take_posts(self, index: int) -> None:
         """Let posted events happen; on the first vCPU's thread."""
         while index == 0 and self._posts:

@@ -5,24 +5,57 @@ them all for a run and joins them at its end; between runs the state belongs to 
 """
 
 import threading
-from typing import TYPE_CHECKING, assert_never
+from collections.abc import Callable
+from typing import Protocol, assert_never
 
 from lamina.base.errors import HostError, LaminaError
 from lamina.base.exits import Exit
+from lamina.bus.space import AddressSpace
+from lamina.engine.contract import Engine
 from lamina.engine.vcpu import ALWAYS_PENDING, REQUEST_STOP
-from lamina.machine.clock import InstructionClock
+from lamina.machine.clock import InstructionClock, RealClock
 from lamina.machine.config import Outcome
 
-if TYPE_CHECKING:
-    from lamina.machine.machine import Machine
-
 UNLIMITED = 1 << 62
+
+
+class RunnerHost(Protocol):
+    """The machine, as far as a runner knows it."""
+
+    space: AddressSpace
+    clock: RealClock | InstructionClock
+    ending: bool
+    on_asleep: Callable[[], None]
+
+    def make_engine(self, index: int) -> Engine:
+        """The engine of a vCPU."""
+
+    def runnable(self, index: int) -> bool:
+        """Whether a vCPU has work at all."""
+
+    def account(self, index: int) -> None:
+        """A slice of guest time is over."""
+
+    def take_posts(self, index: int) -> None:
+        """Let posted events happen."""
+
+    def hypercall(self, index: int) -> None:
+        """The guest calls its hypervisor."""
+
+    def trapped(self, index: int) -> None:
+        """A trap was taken while traps are watched."""
+
+    def end(self, outcome: Outcome) -> None:
+        """End the run."""
+
+    def fail(self, error: BaseException) -> None:
+        """The thread died of a bug of ours."""
 
 
 class Runner:
     """One vCPU and its thread."""
 
-    def __init__(self, machine: "Machine", index: int) -> None:
+    def __init__(self, machine: RunnerHost, index: int) -> None:
         self.index = index
         self.engine = machine.make_engine(index)
         self.vcpu = self.engine.vcpu
@@ -116,7 +149,7 @@ class Runner:
             self.in_guest = True
             code = self.engine.run(budget)
             self.in_guest = False
-            machine.firmware.account(self.index)
+            machine.account(self.index)
             self._act(code)
 
     def _take_soft(self) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from typing import Protocol, TextIO
 
 from lamina.base.errors import ConfigError, HostError
 from lamina.base.exits import Exit
@@ -20,7 +20,9 @@ from lamina.bus.irq import IrqLine
 from lamina.bus.space import AddressSpace
 from lamina.engine.contract import Engine
 from lamina.engine.vcpu import VCpu
-from lamina.machine.clock import NS_PER_TICK
+from lamina.machine.boards.board import Board
+from lamina.machine.clock import NS_PER_TICK, InstructionClock, RealClock
+from lamina.machine.config import MachineConfig
 from lamina.machine.sbi.abi import Error
 from lamina.machine.trace_names import (
     INTERRUPT_BIT,
@@ -31,19 +33,32 @@ from lamina.machine.trace_names import (
     sbi_name,
 )
 
-if TYPE_CHECKING:
-    from lamina.machine.machine import Machine
-
 KINDS = ("trap", "irq", "sbi", "mmio", "exit")
 FLUSH_SECONDS = 0.5  # a line waits no longer than this for the next one to take it along
 A0, A6, A7 = 10, 16, 17
 MACHINE, MPP_SHIFT, SPP_SHIFT = 3, 11, 8
 
 
+class TracedMachine(Protocol):
+    """The machine, as far as its tracer knows it."""
+
+    config: MachineConfig
+    board: Board
+    space: AddressSpace
+    clock: RealClock | InstructionClock
+
+    @property
+    def cpus(self) -> list[VCpu]:
+        """The vCPUs."""
+
+    def runnable(self, index: int) -> bool:
+        """Whether a vCPU has work at all."""
+
+
 class Tracer:
     """Writes the events of one machine that were asked for."""
 
-    def __init__(self, machine: "Machine") -> None:
+    def __init__(self, machine: TracedMachine) -> None:
         config = machine.config
         self._machine = machine
         self._kinds, self._devices = parse_kinds(config.trace, machine.board.devices)

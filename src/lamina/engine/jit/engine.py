@@ -84,7 +84,7 @@ class JitEngine(ThreadedEngine):
         self._ready: deque[tuple[int, int, int, int, bytes]] = deque()
         self._word("region_table", ctypes.addressof(self._table))
         self._compiler = compiler(arch)
-        self._region_offset = self._runtime.address("h.region") - self._runtime.address("h.decode")
+        self._region_offset = self._runtime.address("h.region") - self._runtime.decode_address()
         self.running = False
         SAMPLER.add(self)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from llvmlite import binding as llvm
 
-from lamina.engine.llvm.compiler import target_machine
+from lamina.engine.llvm.compiler import CODE_GENERATION, optimise, target_machine
 
 _HOUSEKEEPING = re.compile(r"\s*\.(?!L)\w+")  # assembler directives: all that is no local label
 
@@ -21,16 +21,10 @@ class Listing(NamedTuple):
     target: str  # the host's triple and CPU
 
 
-def list_function(text: str, name: str, optimise: int = 2) -> Listing:
+def list_function(text: str, name: str) -> Listing:
     """Compile a module's LLVM assembly as the runtime is compiled, and list one function of it."""
-    machine = target_machine(optimise)
-    module = llvm.parse_assembly(text)
-    module.triple = machine.triple
-    module.data_layout = str(machine.target_data)
-    module.verify()
-    tuning = llvm.create_pipeline_tuning_options(speed_level=optimise)
-    passes = llvm.create_pass_builder(machine, tuning)
-    passes.getModulePassManager().run(module, passes)
+    machine = target_machine(CODE_GENERATION)
+    module = optimise(text, machine)
     optimised = str(module.get_function(name)).strip()
     host = _instructions(machine.emit_assembly(module))
     return Listing(optimised, host, f"{machine.triple}, {llvm.get_host_cpu_name()}")

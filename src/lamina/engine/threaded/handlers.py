@@ -133,8 +133,8 @@ class HandlerWriter(MemoryWriter):
             self._hit_pointer(self.use(op.args[0]), 1, write=op.attrs["access"] == "write")
 
     # -- leaving -------------------------------------------------------------------------------
-    def _tail(self, callee: str, second: str, budget: str) -> None:
-        call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget})"
+    def _tail(self, callee: str, second: str, budget: str, traits: str = "") -> None:
+        call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget}){traits}"
         result = self.temp(call)
         self.close(f"ret i64 {result}")
 
@@ -147,9 +147,10 @@ class HandlerWriter(MemoryWriter):
     def _next_pc(self) -> str:
         return self.temp(f"add i64 {self._pc()}, {self.length}")
 
-    def _dispatch(self, pc: str) -> None:
+    def _dispatch(self, pc: str, inline: bool = False) -> None:
         pointer = self.temp(f"inttoptr i64 {pc} to ptr")
-        self._tail("@dispatch", f"ptr {pointer}", self._spent())
+        traits = " alwaysinline" if inline else ""
+        self._tail("@dispatch", f"ptr {pointer}", self._spent(), traits)
 
     def _record(self, record: str, budget: str) -> None:
         """Go on with the record's handler."""
@@ -166,7 +167,8 @@ class HandlerWriter(MemoryWriter):
     def op_jump(self, op: Op) -> None:
         offset = static_jump(op)
         if offset is None or not self.local:
-            self._dispatch(self.use(op.args[0]))
+            # Inline, so that the host predicts the next handler for each kind of jump by itself.
+            self._dispatch(self.use(op.args[0]), inline=True)
             return
         budget = self._spent()
         pending = self.temp(

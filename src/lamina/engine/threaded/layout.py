@@ -20,7 +20,7 @@ REGION_FIELDS = ("base", "size", "host", "code_map", "writable")
 REGION = 8 * len(REGION_FIELDS)
 MAX_REGIONS = 8
 
-TLB_ENTRIES = 256  # per context; direct-mapped
+TLB_ENTRIES = 1024  # per context; direct-mapped
 DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), unused
 FETCH_ENTRY = 16  # tag, code page
 

@@ -31,9 +31,10 @@ def pmp_check() -> Routine:
     gpa, size, access, priv = h.params
     page = gpa & ~(PAGE_SIZE - 1)
     settings = h.cat(h.s.pmpcfg2, h.s.pmpcfg0)
-    ok = h.var(1, priv == f.MACHINE, "ok")
+    everything = _first_allows_everything(h, gpa)  # the usual case: nothing needs to be searched
+    ok = h.var(1, everything | (priv == f.MACHINE), "ok")
     whole = h.var(1, 1, "whole")
-    active = h.var(BOTH, settings & ACTIVE, "active")
+    active = h.var(BOTH, h.select(everything, 0, settings & ACTIVE), "active")
     with h.loop():
         with h.when(active.get() == 0):
             h.leave_loop()
@@ -52,6 +53,15 @@ def pmp_check() -> Routine:
         with h.when(_overlap(base, end, page, PAGE_SIZE)):
             whole.set(0)
     return simplify(verify(h.finish(ok.get().zext(64), whole.get().zext(64))))
+
+
+def _first_allows_everything(h: Hart, gpa: Val) -> Val:
+    """One bit: entry 0 matches all of physical memory, `gpa` is in it, and all may do anything."""
+    allowed = f.PMP_NAPOT << f.PMP_A_SHIFT | f.PMP_R | f.PMP_W | f.PMP_X
+    entry = h.s.pmpcfg0 & (f.PMP_A | f.PMP_R | f.PMP_W | f.PMP_X)
+    address = h.reg("pmpaddr", h.const(0))
+    everywhere = address == mask(f.PMP_ADDRESS_BITS)
+    return (entry == allowed) & everywhere & ((gpa >> f.GPA_BITS) == 0)
 
 
 def _range(h: Hart, index: Val, entry: Val) -> tuple[Val, Val]:
