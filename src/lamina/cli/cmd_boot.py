@@ -102,7 +102,7 @@ def boot(
       lamina boot --kernel Image --initrd initrd.cpio --append 'console=ttyS0'
       lamina boot --firmware opensbi --kernel u-boot --disk debian.img,snapshot
       lamina boot --firmware bare --kernel xv6/kernel --disk xv6/fs.img --cpus 3
-      lamina boot --kernel rv64ui-p-add --max-instructions 100000
+      lamina boot --firmware bare --kernel rv64ui-p-add --max-instructions 100000
       lamina boot --kernel Image --trace mmio:uart0,irq --trace-file events
       lamina boot --cpus 4 --dump-dtb virt.dtb
     """

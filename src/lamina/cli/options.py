@@ -58,6 +58,6 @@ MaxInstructions = Annotated[
         "--max-instructions",
         metavar="N",
         min=1,
-        help="Stop after N instructions of all vCPUs together, with status 125.",
+        help="Stop when a vCPU has retired N instructions, with status 125.",
     ),
 ]
