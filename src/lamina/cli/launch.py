@@ -23,10 +23,12 @@ from lamina.host.gate import MARKER
 from lamina.host.terminal import END_OF_FILE, window_size
 
 BUILTIN_GUEST = "builtin/monitor.elf"
-VERBOSE_BOOT = "console=ttyS0 earlycon"
+# A quarter of the boot's instructions are self-tests of the kernel's cryptography.
+NO_SELF_TESTS = "cryptomgr.notests"
+VERBOSE_BOOT = f"console=ttyS0 earlycon {NO_SELF_TESTS}"
 MAX_SHOWN = 200  # characters of a file's name in a message
 COMPILING_PATIENCE = 1.0  # seconds after which a user wonders
-QUIET_BOOT = "console=ttyS0 quiet loglevel=1 panic=-1"
+QUIET_BOOT = f"console=ttyS0 quiet loglevel=1 panic=-1 {NO_SELF_TESTS}"
 
 
 @dataclass(frozen=True, kw_only=True)
