@@ -15,6 +15,7 @@ class EagerJitEngine(JitEngine):
 
     name = "jit-eager"
     hot_samples = 1
+    loops_only = False
 
     def run(self, budget: int) -> Exit:
         end = self.vcpu.icount + budget

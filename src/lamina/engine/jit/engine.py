@@ -67,6 +67,7 @@ class JitEngine(ThreadedEngine):
 
     name = "jit"
     hot_samples = 2
+    loops_only = True
 
     def __init__(
         self,
@@ -133,9 +134,8 @@ class JitEngine(ThreadedEngine):
         def done(address: int) -> None:
             if address:
                 self._ready.append((page, offset, address, generation, source))
-                self.vcpu.request(REQUEST_SAMPLE)
 
-        if not self._compiler.submit(Job(source, offset, done)):
+        if not self._compiler.submit(Job(source, offset, self.loops_only, done)):
             self._samples.pop((page, offset), None)
 
     def _link(self, page: int, offset: int, address: int, generation: int, source: bytes) -> None:

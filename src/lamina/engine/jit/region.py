@@ -5,16 +5,18 @@ number of instructions. What it cannot hold (jumps out of the page, instructions
 translation) is an exit back to the threaded engine. Offsets are bytes in the page.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lamina.base.bits import PAGE_SIZE, U64, signed
 from lamina.engine.threaded.functions import mentions
-from lamina.ir.graph import Block, Routine
+from lamina.engine.threaded.handlers import static_jump
+from lamina.ir.graph import Block, Op, Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import Arch
 from lamina.isa.insn import Insn, operand_values
 
-MAX_INSTRUCTIONS = 256
+MAX_INSTRUCTIONS = 400
 # What a region leaves to the threaded engine: whatever must be followed by a new dispatch.
 _FOREIGN = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending", "exit"}
 _FOREIGN |= {"notify", "leave", "touch"}
@@ -40,6 +42,15 @@ class Region:
     members: dict[int, Member] = field(default_factory=dict)
     leaders: set[int] = field(default_factory=set)
     returns: set[int] = field(default_factory=set)
+
+    @property
+    def loops(self) -> bool:
+        """Whether control can come back inside: only then a region surely pays."""
+        for member in self.members.values():
+            target = flow_of(member).target
+            if target is not None and target <= member.offset and target in self.members:
+                return True
+        return False
 
 
 class Lowerable:
@@ -81,7 +92,7 @@ def flow_of(member: Member) -> Flow:
     for op, nested in _jumps(member.routine.body, False):
         if not nested:
             flow.falls = False
-        relative = jump_offset(op.args[0].op, member)
+        relative = jump_offset(op, member)
         if relative is None:
             flow.indirect = True
         else:
@@ -89,7 +100,8 @@ def flow_of(member: Member) -> Flow:
     return flow
 
 
-def _jumps(block: Block, nested: bool):  # type: ignore[no-untyped-def]
+def _jumps(block: Block, nested: bool) -> Iterator[tuple[Op, bool]]:
+    """Jumps with whether they are conditional."""
     for op in block.ops:
         if op.name == "jump":
             yield op, nested
@@ -97,14 +109,10 @@ def _jumps(block: Block, nested: bool):  # type: ignore[no-untyped-def]
             yield from _jumps(inner, True)
 
 
-def jump_offset(target, member: Member) -> int | None:  # type: ignore[no-untyped-def]
+def jump_offset(jump: Op, member: Member) -> int | None:
     """The signed distance of a jump to pc + operand; None for other targets."""
-    if target.name != "add":
-        return None
-    a, b = (v.op for v in target.args)
-    if a.name != "pc" or b.name != "operand":
-        return None
-    return signed(member.operands[b.attrs["operand"]] & U64, 64)
+    operand = static_jump(jump)
+    return None if operand is None else signed(member.operands[operand] & U64, 64)
 
 
 def form_region(arch: Arch, lowerable: Lowerable, source: bytes, start: int) -> Region | None:

@@ -4,6 +4,8 @@ Engines submit the bytes of a page and an offset; the same bytes are compiled on
 llvmlite compiles one module at a time and holds no interpreter lock while it does.
 """
 
+import atexit
+import contextlib
 import hashlib
 import logging
 import queue
@@ -28,6 +30,7 @@ class Job:
 
     source: bytes
     offset: int
+    loops_only: bool
     done: Callable[[int], None]
 
 
@@ -43,6 +46,7 @@ class CompilerService:
         self._known: dict[bytes, int] = {}
         self._compiler = RegionCompiler({n: address_of(n) for n in RUNTIME_SYMBOLS})
         self._count = 0
+        self._closing = False
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Job) -> bool:
@@ -50,6 +54,8 @@ class CompilerService:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="lamina-compiler", daemon=True)
             self._thread.start()
+            # LLVM must not be at work while the process takes its libraries down.
+            atexit.register(self.close)
         try:
             self._queue.put_nowait(job)
         except queue.Full:
@@ -60,9 +66,19 @@ class CompilerService:
         """Until everything submitted so far is done; for tests."""
         self._queue.join()
 
+    def close(self) -> None:
+        """Forget what is queued and wait for the compilation under way."""
+        self._closing = True
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(Job(b"", 0, True, lambda address: None))
+        if self._thread is not None:
+            self._thread.join()
+
     def _run(self) -> None:
         while True:
             job = self._queue.get()
+            if self._closing:
+                return
             try:
                 job.done(self._compile(job))
             except Exception:
@@ -72,14 +88,15 @@ class CompilerService:
                 self._queue.task_done()
 
     def _compile(self, job: Job) -> int:
-        key = hashlib.blake2b(job.source + job.offset.to_bytes(2, "little")).digest()
+        where = bytes([job.loops_only]) + job.offset.to_bytes(2, "little")
+        key = hashlib.blake2b(job.source + where).digest()
         if key in self._known:
             return self._known[key]
         if self._count >= MAX_REGIONS:
             return 0
         address = 0
         region = form_region(self._arch, self._lowerable, job.source, job.offset)
-        if region is not None:
+        if region is not None and (region.loops or not job.loops_only):
             self._count += 1
             name = f"region{self._count}"
             text, callees = region_module([name], [region], self._arch, self._layout)

@@ -5,6 +5,7 @@ also stored to the state as it is made, so the state is exact wherever a slow pa
 The budget is counted per instruction and looked at on backward jumps.
 """
 
+from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.region import Region, jump_offset
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.functions import MemoryWriter
@@ -246,13 +247,13 @@ class RegionWriter(MemoryWriter):
         self.out(f"store i64 {value}, ptr {pointer}{STATE}")
 
     def op_jump(self, op: Op) -> None:
-        relative = jump_offset(op.args[0].op, self.member)
+        relative = jump_offset(op, self.member)
         self.out(f"store i64 {self._budget(1)}, ptr %bud")
         if relative is None:
             self._indirect(self.use(op.args[0]))
             return
         target = self.member.offset + relative
-        if 0 <= target < 4096:
+        if 0 <= target < PAGE_SIZE:
             self._go(target)
         else:
             self._dispatch(self.temp(f"add i64 {self._pc()}, {relative}"))

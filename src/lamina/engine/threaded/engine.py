@@ -70,7 +70,9 @@ class Runtime:
         signed, state = ctypes.c_int64, ctypes.c_void_p
         self.run_fast = ctypes.CFUNCTYPE(signed, state, signed)(self._code.address("run_fast"))
         self.run_steps = ctypes.CFUNCTYPE(signed, state, signed)(self._code.address("run_steps"))
-        self.decode_address = ctypes.CFUNCTYPE(ctypes.c_uint64)(self._code.address("decode_address"))
+        self.decode_address = ctypes.CFUNCTYPE(ctypes.c_uint64)(
+            self._code.address("decode_address")
+        )
         change = ctypes.CFUNCTYPE(None, state)
         self.tlb_flush = change(self._code.address("tlb_flush"))
         self.tlb_context = change(self._code.address("tlb_context"))
