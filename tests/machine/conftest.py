@@ -8,7 +8,7 @@ import pytest
 from lamina.machine import Machine
 from lamina.testing import guests
 
-ENGINES = ("threaded", "reference")
+ENGINES = ("jit", "threaded", "reference")
 Build = Callable[..., Machine]
 
 

@@ -41,6 +41,9 @@ class Sampler:
         self._lock = threading.Lock()  # guards the two above
 
     def add(self, engine: "JitEngine") -> None:
+        """From now on, until the engine is gone. Cheap if it is known already."""
+        if engine in self._engines:
+            return
         with self._lock:
             self._engines.add(engine)
             if self._thread is None:
@@ -54,6 +57,9 @@ class Sampler:
             time.sleep(SAMPLE_SECONDS)
             with self._lock:
                 engines = list(self._engines)
+                if not engines:
+                    self._thread = None
+                    return
             for engine in engines:
                 if engine.running:
                     engine.vcpu.request(REQUEST_SAMPLE)
@@ -87,10 +93,10 @@ class JitEngine(ThreadedEngine):
         self._compiler = compiler(arch)
         self._region_offset = self._runtime.address("h.region") - self._runtime.decode_address()
         self.running = False
-        SAMPLER.add(self)
 
     def run(self, budget: int) -> Exit:
         self.running = True
+        SAMPLER.add(self)
         try:
             return super().run(budget)
         finally:

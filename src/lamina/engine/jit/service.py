@@ -20,7 +20,7 @@ from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
-MAX_REGIONS = 30_000  # compiled in a process; then the threaded engine does the rest
+MAX_REGIONS = 2_000  # a process: each costs some 0.1 MB; then the threaded engine does the rest
 MAX_QUEUE = 2_000
 
 

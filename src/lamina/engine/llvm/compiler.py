@@ -103,8 +103,8 @@ def cached_object(key: str, make: Callable[[], bytes]) -> tuple[bytes, bool]:
 class LoadedCode:
     """Machine code in this process; `address(name)` of its external functions."""
 
-    def __init__(self, code: bytes) -> None:
-        machine = target_machine(CODE_GENERATION)
+    def __init__(self, code: bytes, codemodel: str = "small") -> None:
+        machine = target_machine(CODE_GENERATION, codemodel)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
@@ -130,7 +130,9 @@ class RegionCompiler:
         self._passes.add_instruction_combine_pass()
         self._passes.add_simplify_cfg_pass()
         self._passes.add_dead_store_elimination_pass()
-        self._engines: list[llvm.ExecutionEngine] = []
+        # Large: the runtime may be anywhere in the address space.
+        self._emitter = target_machine(1, "large")
+        self._loaded: list[LoadedCode] = []
         self._defined: dict[str, int] = {}
         for name, address in symbols.items():
             self.define(name, address)
@@ -150,8 +152,8 @@ class RegionCompiler:
         for function in module.functions:
             if not function.is_declaration:
                 self._passes.run(function, self._builder)
-        # Large: the runtime may be anywhere in the address space.
-        engine = llvm.create_mcjit_compiler(module, target_machine(1, "large"))
-        engine.finalize_object()
-        self._engines.append(engine)
-        return int(engine.get_function_address(name))
+        # Only the object is kept: a module costs ten times its code. Each has an engine of its own,
+        # as LLVM's memory manager may touch the pages of code that runs when it adds to them.
+        loaded = LoadedCode(self._emitter.emit_object(module), "large")
+        self._loaded.append(loaded)
+        return loaded.address(name)
