@@ -19,7 +19,12 @@ Memory = Annotated[
     str, typer.Option("--memory", metavar="SIZE", help="Guest RAM, 32M to 64G, as in 512M or 2G.")
 ]
 EngineChoice = Annotated[
-    Engine, typer.Option("--engine", help="What executes the guest's instructions.")
+    Engine,
+    typer.Option(
+        "--engine",
+        help="What executes the guest's instructions: reference is plain Python; jit is threaded"
+        " that also compiles hot loops (early).",
+    ),
 ]
 FirmwareChoice = Annotated[
     str,
