@@ -2,7 +2,8 @@
 
 `generate(seed, options)` makes a `RandomProgram`: start-up settings and a list of independent
 snippets, so that a failing program shrinks by leaving snippets out. `build` puts it into the frame
-of `random_layout`. Snippets are position-independent; `random_snippets` makes them.
+of `random_layout`. Snippets are position-independent; `random_snippets` makes them, of what
+`random_operands` chooses.
 """
 
 import random
@@ -14,7 +15,8 @@ from lamina.bus.space import AddressSpace
 from lamina.isa.riscv import fields as f
 from lamina.testing import random_layout as at
 from lamina.testing.random_layout import words
-from lamina.testing.random_snippets import INTEGERS, Snippets, corner, leaf
+from lamina.testing.random_operands import INTEGERS, Operands, corner, leaf
+from lamina.testing.random_snippets import Snippets
 
 RAM_SIZE = 32 << 20
 BODY_LIMIT = at.CODE_SIZE - 64
@@ -105,7 +107,7 @@ def _large(rng: random.Random, gpa: int) -> int:
 
 def _boot(rng: random.Random, options: Options) -> dict[str, int]:
     """CSRs at the start. The last PMP entry opens everything; the others lie over the arena."""
-    maker = Snippets(rng, options.external, options.exclude)
+    maker = Operands(rng, options.external, options.exclude)
     addresses = {f"pmpaddr{i}": maker.pmp_address() for i in range(15)}
     everything = f.PMP_NAPOT << f.PMP_A_SHIFT | f.PMP_R | f.PMP_W | f.PMP_X
     quiet = rng.random() < 0.5 or options.tame
