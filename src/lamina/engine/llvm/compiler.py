@@ -12,6 +12,7 @@ from llvmlite import binding as llvm
 from lamina.base.version import __version__
 
 CODE_GENERATION = 1  # LLVM's level for machine code: at 2 it takes longer for the same speed
+KEPT_OBJECTS = 8
 _MAGIC = b"lamina-object-1\n"
 
 
@@ -95,9 +96,17 @@ def cached_object(key: str, make: Callable[[], bytes]) -> tuple[bytes, bool]:
         with os.fdopen(handle, "wb") as file:
             file.write(_MAGIC + hashlib.sha256(code).digest() + code)
         os.replace(name, path)
+        _prune(path.parent)
     except OSError:
         pass
     return code, False
+
+
+def _prune(folder: Path) -> None:
+    """Keep only the newest objects: each version of Lamina or of the host's CPU makes one."""
+    objects = sorted(folder.glob("*.o"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in objects[KEPT_OBJECTS:]:
+        old.unlink(missing_ok=True)
 
 
 class LoadedCode:
