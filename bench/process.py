@@ -8,6 +8,7 @@ Called by every benchmark; owns nothing beyond a call.
 
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ def measure(
         peak = _peak(child.pid) if marker is not None else None
     finally:
         if marker is not None or time.perf_counter() - begin > timeout:
-            child.kill()
+            os.kill(child.pid, signal.SIGKILL)  # child.kill() would reap it, and its usage be lost
         _, code, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(code)
         child.stdin.close()
