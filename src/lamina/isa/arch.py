@@ -76,6 +76,7 @@ class Arch:
     reset: Callable[..., dict[str, int]]  # slot values at reset
     illegal_cause: int  # the exception cause of an undecodable instruction; tval is its bits
     contexts: int = 4
+    flags_slot: str = ""  # the slot of the floating-point flags NV DZ OF UF NX, if there is one
     long_mask: int = 3  # an instruction has 4 bytes if its low half & long_mask == long_match,
     long_match: int = 3  # else 2
 

@@ -20,6 +20,7 @@ def target_machine(level: int, codemodel: str = "small") -> llvm.TargetMachine:
     """The host's, as the compiled runtime uses it."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()  # for the assembly in engine.threaded.hostfloat
     target = llvm.Target.from_default_triple()
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),

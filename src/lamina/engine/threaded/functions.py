@@ -5,6 +5,7 @@ instruction was abandoned and the state is exact. Handlers are written by `handl
 """
 
 from lamina.engine.llvm.lower import FunctionWriter, result_type, symbol
+from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, TYPES
 from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
@@ -175,6 +176,49 @@ class MemoryWriter(FunctionWriter):
 
     def op_call(self, op: Op) -> None:
         routine: Routine = op.attrs["routine"]
+        if routine.name in HOST_INSTRUCTIONS:
+            self._float_call(op, routine)
+        else:
+            self.call_routine(op, routine)
+
+    def _float_call(self, op: Op, routine: Routine) -> None:
+        """A float operation: by the host's FPU, unless the mode or a NaN needs the routine. The
+        flags of the fast way are in the host's sticky ones."""
+        assembly, constraints, width = HOST_INSTRUCTIONS[routine.name]
+        *arguments, mode = op.args
+        nearest = self.temp(f"icmp eq i64 {self.use(mode)}, 0")
+        fast, good = self.label("host"), self.label("number")
+        slow, end = self.label("soft"), self.label("rounded")
+        self.branch(nearest, fast, slow, (1, 0))
+        self.open(fast)
+        given = []
+        for a in arguments:
+            if constraints == "=x,r":  # an integer to be converted
+                given.append(f"i{a.width} {self.use(a)}")
+                continue
+            kind = TYPES[a.width][0]
+            given.append(f"{kind} {self.temp(f'bitcast i{a.width} {self.use(a)} to {kind}')}")
+        kind = TYPES[width][0]
+        call = f'call {kind} asm sideeffect "{assembly}", "{constraints}"({", ".join(given)})'
+        value = self.temp(call)
+        number = self.temp(f"fcmp ord {kind} {value}, {value}")
+        bits = self.temp(f"bitcast {kind} {value} to i{width}")
+        self.branch(number, good, slow, (1, 0))
+        self.open(good)
+        self.close(f"br label %{end}")
+        self.open(slow)
+        self.call_routine(op, routine)
+        soft, flags = (self.use(r) for r in op.results)
+        label = self.current
+        self.close(f"br label %{end}")
+        self.open(end)
+        phi = f"phi i{width} [ {bits}, %{good} ], [ {soft}, %{label} ]"
+        self.bind(op.results[0], self.temp(phi))
+        phi = f"phi i5 [ 0, %{good} ], [ {flags}, %{label} ]"
+        self.bind(op.results[1], self.temp(phi))
+
+    def call_routine(self, op: Op, routine: Routine) -> None:
+        """A call of a shared routine."""
         if mentions(routine, _STATEFUL):
             self.before_call()
         kind = result_type(routine)
@@ -240,6 +284,19 @@ class RoutineWriter(MemoryWriter):
 
     def op_pc(self, op: Op) -> None:
         self.bind(op.results[0], self.temp(f"load i64, ptr {self.slot_pointer('pc')}"))
+
+    def op_get(self, op: Op) -> None:
+        self._fold(op)
+        super().op_get(op)
+
+    def op_set(self, op: Op) -> None:
+        self._fold(op)
+        super().op_set(op)
+
+    def _fold(self, op: Op) -> None:
+        """A routine looks at the flags, or replaces them (instructions only add to them)."""
+        if op.attrs["slot"] == self.arch.flags_slot:
+            self.out("call void @fold_flags(ptr %s)")
 
     def op_icount(self, op: Op) -> None:
         self.bind(op.results[0], self.temp(f"load i64, ptr {self.slot_pointer('icount')}"))

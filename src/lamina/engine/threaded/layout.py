@@ -50,6 +50,8 @@ _WORDS = (
     "arena_end",
     "large_low",  # virtual addresses mapped by large pages since the last flush
     "large_high",
+    "mxcsr",  # engine.threaded.hostfloat: the host's FPU control word, and what it was outside
+    "host_mxcsr",
     "region_count",
     "region_table",  # addresses of compiled regions (engine.jit)
 )

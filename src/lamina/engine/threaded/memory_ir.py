@@ -170,7 +170,9 @@ ask:
   %fn = inttoptr i64 %fn.i to ptr
   %who = call i64 @word(ptr %s, i64 {at[opaque]})
   %out = getelementptr inbounds i8, ptr %s, i64 {at[mmio_value]}
+  call void @leave_guest_floats(ptr %s)
   %ok = call i64 %fn(i64 %who, i64 %gpa, i64 %size, ptr %out)
+  call void @enter_guest_floats(ptr %s)
   %answered = icmp ne i64 %ok, 0
   br i1 %answered, label %value, label %fault
 value:
@@ -338,7 +340,9 @@ tell:
   %fn.i = call i64 @word(ptr %s, i64 {at[mmio_write]})
   %fn = inttoptr i64 %fn.i to ptr
   %who = call i64 @word(ptr %s, i64 {at[opaque]})
+  call void @leave_guest_floats(ptr %s)
   %ok = call i64 %fn(i64 %who, i64 %gpa, i64 %size, i64 %v)
+  call void @enter_guest_floats(ptr %s)
   %answered = icmp ne i64 %ok, 0
   br i1 %answered, label %done, label %fault
 done:
@@ -484,7 +488,9 @@ define dso_local void @notify(ptr %s, i64 %event, i64 %value) noinline {{
   %fn.i = call i64 @word(ptr %s, i64 {at[notify]})
   %fn = inttoptr i64 %fn.i to ptr
   %who = call i64 @word(ptr %s, i64 {at[opaque]})
+  call void @leave_guest_floats(ptr %s)
   %ignored = call i64 %fn(i64 %who, i64 %event, i64 %value)
+  call void @enter_guest_floats(ptr %s)
   ret void
 }}
 """

@@ -1,5 +1,6 @@
 """The whole runtime of the threaded engine as one LLVM module."""
 
+from lamina.engine.threaded import hostfloat
 from lamina.engine.threaded.decoder import DecoderTables, places
 from lamina.engine.threaded.functions import RoutineWriter
 from lamina.engine.threaded.handlers import HandlerWriter
@@ -15,7 +16,8 @@ def runtime_text(arch: Arch) -> str:
     """LLVM assembly of dispatch, routines, decoder and every handler of an architecture."""
     layout = ThreadedLayout(arch)
     decoder = DecoderTables(arch)
-    parts = [HEAD, boundary_and_fetch(arch, layout), memory(arch, layout), decoder.text()]
+    floats = hostfloat.text(layout.at, 8 * arch.layout.index.get(arch.flags_slot, 0))
+    parts = [HEAD, floats, boundary_and_fetch(arch, layout), memory(arch, layout), decoder.text()]
     declares: set[str] = set()
     routines: dict[int, Routine] = {}
     for name, routine in arch.routines.items():

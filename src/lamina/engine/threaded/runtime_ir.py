@@ -466,7 +466,9 @@ define i64 @run_fast(ptr %s, i64 %n) {{
   call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end)
   %a = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc = inttoptr i64 %a to ptr
+  call void @enter_guest_floats(ptr %s)
   %code = call tailcc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %n)
+  call void @leave_guest_floats(ptr %s)
   ret i64 %code
 }}
 define i64 @run_step(ptr %s) {{
@@ -481,7 +483,9 @@ out:
 on:
   %a = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc = inttoptr i64 %a to ptr
+  call void @enter_guest_floats(ptr %s)
   %code = call tailcc i64 @step_one(ptr %s, ptr %pc, i64 1)
+  call void @leave_guest_floats(ptr %s)
   ret i64 %code
 }}
 define i64 @run_steps(ptr %s, i64 %n) {{

@@ -54,4 +54,5 @@ RISCV64 = Arch(
     },
     reset=reset_values,
     illegal_cause=Cause.ILLEGAL,
+    flags_slot="fflags",
 )
