@@ -32,6 +32,8 @@ def words(line: str, pc: int = BASE) -> list[int]:
         ("beq a0, a1, . + 8", 0x00B50463),
         ("j . - 4", 0xFFDFF06F),
         ("ret", 0x00008067),
+        ("sfence.vma x0, x0", 0x12000073),
+        ("sinval.vma x0, a0", 0x16A00073),
         ("nop", 0x00000013),
         ("amoadd.w.aq a0, a1, (a2)", 0x04B6252F),
         ("lr.d.aqrl a0, (a1)", 0x1605B52F),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from lamina.base.bits import field as bit_field
 from lamina.base.bits import sext, signed
@@ -28,10 +29,14 @@ class Template:
     """One syntax: the mnemonic, and the rest as operands, literal words and punctuation."""
 
     def __init__(
-        self, syntax: str, operands: Collection[str], trailing: Iterable[str] = ()
+        self,
+        syntax: str,
+        operands: Collection[str],
+        trailing: Iterable[str] = (),
+        synonyms: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Words of the syntax that are no operands stand for themselves. `trailing` operands
-        may follow the others and may be absent."""
+        """Words of the syntax that are no operands stand for themselves and their `synonyms`.
+        `trailing` operands may follow the others and may be absent."""
         self.mnemonic, _, rest = syntax.partition(" ")
         self.syntax = syntax
         self.tokens = re.findall(r"\w+|[^\w\s]", rest)
@@ -40,15 +45,16 @@ class Template:
         if self.trailing and self.tokens and self.tokens[-1] == ",":
             self.tokens.pop()
         self.operands = tuple(t for t in self.tokens if t in operands)
-        self._regex = re.compile(self._pattern())
+        self._regex = re.compile(self._pattern(synonyms))
 
-    def _pattern(self) -> str:
+    def _pattern(self, synonyms: Mapping[str, str]) -> str:
         parts = []
         for token, after in zip(self.tokens, [*self.tokens, ""][1:], strict=True):
             if token in self.operands:
                 parts.append(f"(?P<{token}>{_ARGUMENT}{'*' if after == '(' else '+'}?)")
             else:
-                parts.append(re.escape(token))
+                same = [token, *(word for word, name in synonyms.items() if name == token)]
+                parts.append(f"(?:{'|'.join(map(re.escape, same))})")
         tail = [rf"(?:\s*,\s*(?P<{t}>\w+))?" for t in self.trailing]
         return r"\s*".join(parts) + "".join(tail)
 
@@ -103,10 +109,10 @@ class Dialect:
         """An alias's syntax: its words are operands, but for registers' names and numbers."""
         words = re.findall(r"\w+", syntax.partition(" ")[2])
         operands = [w for w in words if w not in self.register_names and not w.isdigit()]
-        return Template(syntax, operands)
+        return Template(syntax, operands, synonyms=self.synonyms)
 
     def template(self, syntax: str, encoding: Encoding) -> Template:
-        return Template(syntax, encoding.operands, self.trailing)
+        return Template(syntax, encoding.operands, self.trailing, self.synonyms)
 
     def form_template(self, form: Form) -> Template:
         return self.template(form.syntax, form.encoding)

@@ -28,7 +28,9 @@ class Options:
 
     snippets: int = 120
     trap_limit: int = 600
+    loops: int = 20  # a loop is run less often than this
     external: bool = False  # nothing whose result depends on time or on the implementation
+    strict: bool = False  # with `external`: also what QEMU is known to do otherwise
     tame: bool = False  # no paging, no protection: accesses succeed (for QEMU's older versions)
     exclude: frozenset[str] = frozenset()  # extensions left out
 
@@ -74,7 +76,8 @@ def generate(seed: int, options: Options | None = None) -> RandomProgram:
     """The program of a seed."""
     options = options or Options()
     rng = random.Random(seed)
-    maker = Snippets(rng, options.external, options.exclude, options.tame)
+    maker = Snippets(rng, options.external, options.exclude, options.tame, options.strict)
+    maker.loops = options.loops
     snippets: list[bytes] = []
     size = 0
     while len(snippets) < options.snippets:

@@ -17,6 +17,8 @@ from lamina.testing.random_operands import BAD_ADDRESSES, LOOP, Operands, corner
 class Snippets(Operands):
     """Makes snippets from one random source."""
 
+    loops = 20  # a loop is run less often than this
+
     def snippet(self) -> bytes:
         """One snippet; the weights keep traps rare enough that most code gets to run."""
         makers: tuple[tuple[Callable[[], bytes], int], ...] = (
@@ -24,10 +26,11 @@ class Snippets(Operands):
             *((self.loop, 5), (self.registers, 6), (self.csr, 8), (self.mode_call, 4)),
             *((self.trap_return, 3), (self.fence, 3), (self.modified, 2), (self.wild_jump, 3)),
             *((self.interrupt, 2), (self.table_change, 3), (self.protection, 1), (self.space, 2)),
-            *((self.status, 3), (self.illegal, 1)),
+            *((self.status, 3), (self.illegal, 1), (self.invalidation, 2)),
         )
         if self.tame:
             wild = {self.wild_jump, self.table_change, self.protection, self.space}
+            wild |= {self.invalidation}
             makers = tuple((m, w) for m, w in makers if m not in wild)
         maker = self.rng.choices([m for m, _ in makers], [w for _, w in makers])[0]
         return maker()
@@ -59,9 +62,13 @@ class Snippets(Operands):
 
     def loop(self) -> bytes:
         """A counted loop around plain code and accesses."""
-        body = self.computing() + (self.accesses() if self.rng.random() < 0.5 else b"")
-        body += self.line(f"addi x{LOOP}, x{LOOP}, -1")
-        head = self.line(f"addi x{LOOP}, x0, {self.rng.randrange(1, 20)}")
+        body = self.computing()
+        data = self.accesses() if self.rng.random() < 0.5 else b""
+        body += data + self.line(f"addi x{LOOP}, x{LOOP}, -1")
+        count = self.rng.randrange(1, self.loops)
+        if data:
+            count = min(count, 40)  # it may trap each time
+        head = self.line(f"addi x{LOOP}, x0, {count}")
         return head + body + self.line(f"bne x{LOOP}, x0, .-{len(body)}")
 
     # -- memory ----------------------------------------------------------------------------------
@@ -97,6 +104,8 @@ class Snippets(Operands):
             # block first tries to read, then to write.
             if form.name.startswith("cbo"):
                 return self.li(pointer, at.ARENA + address % 0x7000 & -64)
+            if self.strict:
+                return self.li(pointer, address & -16)
             return self.li(pointer, at.ARENA + address % 0x7000 & -16)
         if form.name.startswith("lr."):
             return self.li(pointer, address & -8)  # misaligned or not mapped: either may come first
@@ -220,6 +229,25 @@ class Snippets(Operands):
         for base in (at.DATA_VA, at.HIGH_VA):
             code += self.li(7, base + 0x1000 * index) + self.line("sfence.vma x7, x0")
         return code
+
+    def invalidation(self) -> bytes:
+        """Use a page, let machine mode change its entry, and invalidate as a supervisor does."""
+        rng = self.rng
+        index = rng.randrange(64, 511)
+        page = rng.choice((at.DATA_VA, at.HIGH_VA)) + 0x1000 * index
+        use = self.li(8, page + rng.randrange(0, 0x1000, 8))
+        use += self.line(rng.choice(("ld x9, 0(x8)", "sd x9, 0(x8)", "lw x9, 0(x8)")))
+        code = use + self.line(f"addi x10, x0, {f.MACHINE}") + self.line("ecall")
+        code += self.li(5, f.TVM) + self.line("csrc mstatus, x5")
+        code += self.li(6, leaf(rng, index)) + self.li(7, at.LEAVES + 8 * index)
+        code += self.line("sd x6, 0(x7)")
+        code += self.line(f"addi x10, x0, {f.SUPERVISOR}") + self.line("ecall")
+        code += self.li(7, page + rng.randrange(0x1000))
+        if "Svinval" in self.exclude:
+            return code + self.line("sfence.vma x7, x0") + use
+        code += self.line("sfence.w.inval")
+        code += self.line(f"sinval.vma {rng.choice(('x7', 'x7', 'zero'))}, x0")
+        return code + self.line("sfence.inval.ir") + use
 
     def space(self) -> bytes:
         """Another satp: the same layout by another scheme, or no translation."""
