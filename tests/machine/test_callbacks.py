@@ -93,9 +93,8 @@ def test_a_closed_machine_says_so(engine: str) -> None:
 
 
 def test_a_negative_instruction_count_is_refused(engine: str) -> None:
-    with guests.machine(COUNT, engine=engine) as m:
-        with pytest.raises(ConfigError, match="-1"):
-            m.run(max_instructions=-1)
+    with guests.machine(COUNT, engine=engine) as m, pytest.raises(ConfigError, match="-1"):
+        m.run(max_instructions=-1)
 
 
 @pytest.mark.parametrize("key", ["a", 1.5, None, slice("a", "b"), slice(0x8000_0000, None)])
@@ -106,8 +105,9 @@ def test_memory_by_what_is_no_address_is_refused(engine: str, key: object) -> No
 
 @pytest.mark.parametrize("what", ["trace_file", "log_commits"])
 def test_a_log_on_a_full_disk_is_one_error(engine: str, what: str) -> None:
-    settings = {what: Path("/dev/full"), "trace": {"mmio"}} if what == "trace_file" else {}
-    settings.setdefault(what, Path("/dev/full"))
-    with guests.machine(PRINTS, engine=engine, **settings) as m:
-        with pytest.raises(HostError, match="cannot be written"):
-            m.run(max_instructions=2000, timeout=30)
+    settings: dict[str, object] = {what: Path("/dev/full")}
+    if what == "trace_file":
+        settings["trace"] = {"mmio"}
+    machine = guests.machine(PRINTS, engine=engine, **settings)
+    with machine as m, pytest.raises(HostError, match="cannot be written"):
+        m.run(max_instructions=2000, timeout=30)
