@@ -343,6 +343,12 @@ def test_doctor_says_what_to_do_on_a_host_without_apt_or_mirror(
     assert not found["apt"].good and "lamina boot --kernel" in found["apt"].text
 
 
+def test_doctor_says_when_nothing_can_be_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    found = {finding.subject: finding for finding in findings()}
+    assert not found["cache"].good and "cannot be written" in found["cache"].text
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["run", "--help"]])
 def test_help_and_version_load_neither_engine_nor_builder(arguments: list[str]) -> None:
     text = (
@@ -355,3 +361,18 @@ def test_help_and_version_load_neither_engine_nor_builder(arguments: list[str]) 
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "lamina" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["show", "--list"], ["run", "--timeout", "60"]])
+def test_output_that_cannot_be_written_is_one_line_and_status_2(arguments: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lamina", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    lines = [line for line in done.stderr.splitlines() if "compiling" not in line]
+    assert done.returncode == 2
+    assert len(lines) == 1 and lines[0].endswith("No space left on device")

@@ -99,10 +99,21 @@ def _sources() -> Iterator[Finding]:
     yield Finding(True, "qemu", text)
 
 
+def _can_be_written(folder: Path) -> bool:
+    """Whether files can be kept in a folder, which need not be there yet."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def _caches() -> Iterator[Finding]:
     from lamina.images import cache, debian, firmware
 
-    yield Finding(True, "cache", f"{cache.cache_root()}, {_size(_used(cache.cache_root()))}")
+    root = cache.cache_root()
+    if _can_be_written(root):
+        yield Finding(True, "cache", f"{root}, {_size(_used(root))}")
+    else:
+        text = f"{root}: cannot be written; engines are compiled each time, images not kept"
+        yield Finding(False, "cache", f"{text} (set XDG_CACHE_HOME)")
     names = {"debian": debian.image_cache()}
     names |= {name: firmware.firmware_cache(item) for name, item in firmware.FIRMWARE.items()}
     for name, kept in names.items():

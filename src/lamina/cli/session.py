@@ -5,6 +5,7 @@ of its own, so that the main thread answers signals at once whatever the engine 
 protocols say what the command line needs of `lamina.machine`.
 """
 
+import errno
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
+from lamina.base.errors import HostError
 from lamina.host.gate import ReadyGate
 from lamina.host.terminal import ConsoleActions, Terminal
 
@@ -117,6 +119,9 @@ class Session:
             self._stop()
             thread.join(STOP_PATIENCE)
             return STATUS_INTERRUPTED
+        lost = self._terminal.output_error
+        if lost is not None and lost.errno != errno.EPIPE:  # `| head` has seen enough
+            raise HostError(f"standard output: cannot be written: {lost.strerror}")
         if self._gate is not None and outcome.reason != "poweroff" and self._gate.hidden:
             sys.stderr.buffer.write(self._gate.hidden)
             sys.stderr.flush()

@@ -64,6 +64,7 @@ class Terminal:
         self._end_of_file = end_of_file
         self._input = input_fd
         self._output = output_fd
+        self.output_error: OSError | None = None  # why the output ended, if it did
         self._lock = threading.Lock()
         self._menu_closed = threading.Event()
         self._menu_closed.set()
@@ -121,7 +122,8 @@ class Terminal:
                 view = view[os.write(self._output, view) :]
             except BlockingIOError:
                 select.select([], [self._output], [])
-            except OSError:
+            except OSError as error:
+                self.output_error = error
                 self._actions.quit()
                 return
 

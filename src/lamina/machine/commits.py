@@ -65,20 +65,31 @@ class CommitLog:
 
     def __init__(self, path: Path) -> None:
         self.lock = threading.Lock()  # guards the file; held over each step
+        self._path = path
         try:
             self._out = path.open("w", encoding="ascii")
         except OSError as error:
-            raise HostError(f"{path}: cannot be written: {error.strerror}") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> HostError:
+        return HostError(f"{self._path}: cannot be written: {error.strerror}")
 
     def write(self, line: str) -> None:
-        self._out.write(line)
+        try:
+            self._out.write(line)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def flush(self) -> None:
         with self.lock:
-            self._out.flush()
+            try:
+                self._out.flush()
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def close(self) -> None:
-        with self.lock:
+        """What could not be written was told by `flush`."""
+        with self.lock, suppress(OSError):
             self._out.close()
 
 

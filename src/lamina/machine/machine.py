@@ -167,6 +167,8 @@ class Machine:
 
     def close(self) -> None:
         """Give all host resources back. A run that is under way in another thread ends first."""
+        if any(runner.is_current() for runner in self._runners):
+            raise ConfigError("a machine's own callback cannot close it; let it call stop")
         with self._finished:
             self._closed = True
         self.end(Outcome("stopped"))
@@ -186,6 +188,8 @@ class Machine:
 
     def reset(self) -> None:
         """Power-on: memory as loaded, devices and vCPUs reset, guest time at zero."""
+        with self._finished:
+            self._check_at_rest()
         self.board.reset()
         self.board.ram.clear()
         self._boot.write()
@@ -213,6 +217,8 @@ class Machine:
         seconds, a breakpoint, or a vCPU that has retired exactly `max_instructions`. `until` is
         asked 20 times a second (with deterministic time also every million instructions). A guest
         that idles retires nothing: without a `timeout` it may never reach `max_instructions`."""
+        if max_instructions is not None and max_instructions < 0:
+            raise ConfigError(f"max_instructions of {max_instructions}: it takes 0 or more")
         if timeout is not None:
             if not timeout >= 0:
                 raise ConfigError(f"timeout of {timeout:g} s: it takes 0 or more")
@@ -225,10 +231,7 @@ class Machine:
 
     def _run(self, max_instructions: int | None, timeout: float | None) -> Outcome:
         with self._finished:
-            if self._closed:
-                raise ConfigError("the machine is closed")
-            if self._running:
-                raise ConfigError("the machine runs already, in another thread")
+            self._check_at_rest()
             self._running = True
             self._outcome = Outcome("stopped") if self._stop_asked else None
             self._failure = None
@@ -244,6 +247,13 @@ class Machine:
             raise self._failure
         assert self._outcome is not None
         return self._outcome
+
+    def _check_at_rest(self) -> None:
+        """Between runs the state belongs to the caller; `_finished` is held."""
+        if self._closed:
+            raise ConfigError("the machine is closed")
+        if self._running:
+            raise ConfigError("the machine runs already, in another thread")
 
     def _run_vcpus(self, max_instructions: int | None, timeout: float | None) -> None:
         for runner in self._runners:
@@ -315,12 +325,17 @@ class Machine:
 
     def step(self, cpu: int = 0) -> Exit:
         """Run one instruction of a vCPU, or take one trap."""
+        with self._finished:
+            self._check_at_rest()
+            self._failure = None
         engine = self._runners[cpu].engine
         engine.state_changed()
         while (code := engine.step()) is Exit.REQUEST:
             pass  # asked for by the run before
         if code is Exit.HYPERCALL:
             self.hypercall(cpu)
+        if self._failure is not None:
+            raise self._failure
         return code
 
     def stop(self) -> None:
@@ -340,6 +355,8 @@ class Machine:
     @property
     def cpus(self) -> list[VCpu]:
         """The vCPUs."""
+        if not self._runners:
+            raise ConfigError("the machine is closed")
         return [runner.vcpu for runner in self._runners]
 
     @property
@@ -407,7 +424,10 @@ class Machine:
     def trapped(self, index: int) -> None:
         """A vCPU took a trap while traps are watched."""
         if self.on_trap is not None:
-            self.on_trap(self, index)
+            try:
+                self.on_trap(self, index)
+            except BaseException as error:
+                self.fail(error)
 
     def end(self, outcome: Outcome) -> None:
         """End the run; the first outcome counts."""
@@ -420,8 +440,10 @@ class Machine:
             runner.interrupt()
 
     def fail(self, error: BaseException) -> None:
-        """A vCPU's thread died of a bug of ours: `run` raises it."""
-        self._failure = error
+        """A caller's function failed, the host did, or a vCPU's thread died of a bug of ours:
+        `run` or `step` raises it."""
+        if self._failure is None:
+            self._failure = error
         self.end(Outcome("crash", detail=str(error)))
 
     def shut_down(self, request: ShutdownRequest) -> None:
@@ -449,7 +471,10 @@ class Machine:
             runner.engine.set_time(offset, divisor, deterministic)
 
     def _printed(self, data: bytes) -> None:
-        self.console.emit(data)
+        try:
+            self.console.emit(data)
+        except BaseException as error:  # of what the caller attached, not of the device
+            self.fail(error)
 
     def _feed_console(self) -> None:
         """Hand typed bytes to the device; what finds no room is tried again."""

@@ -41,7 +41,8 @@ class Memory:
 
     @staticmethod
     def _bounds(key: slice) -> tuple[int, int]:
-        if key.start is None or key.stop is None or key.step not in (None, 1):
+        whole = isinstance(key, slice) and isinstance(key.start, int) and isinstance(key.stop, int)
+        if not whole or key.step not in (None, 1):
             raise BusError("memory: give both ends of a range, as in memory[0x80000000:0x80001000]")
         return key.start, key.stop
 

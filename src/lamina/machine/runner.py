@@ -115,6 +115,10 @@ class Runner:
             self._thread = None
             raise HostError(f"no thread for CPU {self.index}: {error}") from None
 
+    def is_current(self) -> bool:
+        """Whether the caller is this vCPU's thread, which cannot wait for itself."""
+        return self._thread is threading.current_thread()
+
     def join(self) -> None:
         if self._thread is not None:
             self._thread.join()
@@ -124,6 +128,8 @@ class Runner:
     def _run(self) -> None:
         try:
             self._loop()
+        except HostError as error:
+            self._machine.fail(error)
         except LaminaError as error:
             self._machine.end(Outcome("crash", detail=str(error)))
         except BaseException as error:  # a bug of ours must not leave the owner waiting

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Protocol, TextIO
 
@@ -53,6 +54,9 @@ class TracedMachine(Protocol):
 
     def runnable(self, index: int) -> bool:
         """Whether a vCPU has work at all."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with this error."""
 
 
 class Tracer:
@@ -183,23 +187,34 @@ class Tracer:
         with self._lock:
             if self._out.closed:
                 return
-            self._out.write(line)
-            if now >= self._flush_at:
-                self._out.flush()
-                self._flush_at = now + FLUSH_SECONDS
+            try:
+                self._out.write(line)
+                if now >= self._flush_at:
+                    self._out.flush()
+                    self._flush_at = now + FLUSH_SECONDS
+            except OSError as error:
+                self._machine.fail(self._unwritable(error))
 
     def flush(self) -> None:
         """Nothing stays behind; at the end of a run."""
         with self._lock:
             if not self._out.closed:
-                self._out.flush()
+                try:
+                    self._out.flush()
+                except OSError as error:
+                    raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """No more lines."""
-        self.flush()
-        if self._close:
-            with self._lock:
+        """No more lines. What could not be written was told by `flush`."""
+        with self._lock, suppress(OSError):
+            if self._close:
                 self._out.close()
+            else:
+                self._out.flush()
+
+    @staticmethod
+    def _unwritable(error: OSError) -> HostError:
+        return HostError(f"the trace cannot be written: {error.strerror}")
 
 
 class TracedSpace(AddressSpace):
