@@ -12,6 +12,7 @@ from types import TracebackType
 from lamina.base.errors import HostError
 
 MAX_PACKET = 1 << 16
+MAX_OBJECT, PIECE = 1 << 20, 0x800  # of read_object; what fits into every stub's packets
 X_REGISTERS, PC = 32, 32  # numbers of RISC-V's registers: x0..x31, then pc
 
 
@@ -54,6 +55,20 @@ class GdbClient:
     def register(self, number: int) -> int:
         """One register by the stub's number."""
         return int.from_bytes(self._hex(self.ask(f"p{number:x}")), "little")
+
+    def set_register(self, number: int, value: int) -> None:
+        """Change a 64-bit register."""
+        self.ask(f"P{number:x}={value.to_bytes(8, 'little').hex()}")
+
+    def read_object(self, kind: str, name: str) -> str:
+        """A document that the stub has, such as `target.xml`, in as many pieces as it takes."""
+        text = ""
+        while len(text) < MAX_OBJECT:
+            piece = self.ask(f"{kind}:{name}:{len(text):x},{PIECE:x}")
+            text += piece[1:]
+            if not piece.startswith("m") or len(piece) == 1:
+                break
+        return text
 
     def memory(self, address: int, length: int) -> bytes:
         """Guest memory at a virtual address."""

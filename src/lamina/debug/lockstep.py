@@ -81,13 +81,14 @@ def compare_machines(config: MachineConfig, engines: tuple[str, str], instructio
         lambda: side(engines[0]),
         lambda: side(engines[1]),
         instructions,
-        disassemble=_disassembler(),
+        disassemble=disassembler(),
     )
     instructions, ended = ends[0]
     return Report(found, instructions, ended)
 
 
-def _disassembler() -> Disassemble:
+def disassembler() -> Disassemble:
+    """What a history is written with."""
     disassembler = Disassembler(RISCV64.table, dialect())
 
     def text(pc: int, bits: int) -> str:
