@@ -25,6 +25,7 @@ PROGRAM = "qemu-system-riscv64"
 START_SECONDS = 20.0
 PIECE = 1 << 16  # bytes of RAM copied or compared at a time
 PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
+STEP_WITH_INTERRUPTS = 1 | 4  # QEMU's SSTEP_ENABLE and SSTEP_NOTIMER, without SSTEP_NOIRQ
 QXFER = "qXfer:features:read"
 
 # The harts of the virt board, in QEMU's words. What a version lacks is an illegal instruction
@@ -51,10 +52,17 @@ class Qemu:
             raise HostError(f"{program}: not found; install QEMU for RISC-V or give --qemu PROG")
         self._process: subprocess.Popen[bytes] | None = None
         self._client: GdbClient | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="lamina-qemu-", dir=_memory_folder())
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="lamina-qemu-", dir=_memory_folder())
+        except OSError as error:
+            raise HostError(f"QEMU's memory: {error}") from None
         try:
             self._start(path, ram)
             self._csrs = self._find_csrs()
+            self._stub.ask(f"Qqemu.sstep={STEP_WITH_INTERRUPTS:x}")
+        except OSError as error:
+            self.close()
+            raise HostError(f"{program}: {error}") from None
         except BaseException:
             self.close()
             raise
@@ -165,6 +173,10 @@ class Qemu:
     def f(self, index: int) -> int:
         """An f register."""
         return self._stub.register(PC + 1 + index)
+
+    def set_f(self, index: int, value: int) -> None:
+        """Change an f register."""
+        self._stub.set_register(PC + 1 + index, value)
 
     @property
     def csrs(self) -> frozenset[str]:
