@@ -74,12 +74,12 @@ def test_floats_traps_and_interrupts_agree_up_to_wfi() -> None:
 
 @pytest.mark.parametrize("seed", [1, 6])
 def test_a_random_program_agrees_to_its_end(seed: int) -> None:
-    options = Options(snippets=40, external=True, tame=True, exclude=NEWER_THAN_7)
+    options = Options(snippets=20, external=True, tame=True, exclude=NEWER_THAN_7 | {"Svinval"})
     memory = bytearray(4 * MIB)
     for gpa, data in build(generate(seed, options), "finisher").pieces:
         memory[gpa - at.BASE : gpa - at.BASE + len(data)] = data
     report = compare_with_qemu(
-        MachineConfig(kernel=bytes(memory), firmware="bare", memory=32 * MIB), 3000
+        MachineConfig(kernel=bytes(memory), firmware="bare", memory=32 * MIB), 6000
     )
     assert report.difference is None, str(report.difference)
     assert report.ended == "poweroff"

@@ -284,3 +284,12 @@ def test_typed_bytes_arrive(build: Build) -> None:
     m = build(source)
     m.console.send(b"abc")
     assert m.run(timeout=30) == Outcome("fail", ord("c"))
+
+
+def test_a_step_that_arms_a_timer_is_one_instruction(build: Build) -> None:
+    m = build("csrr t0, time\n csrw stimecmp, t0\n nop\n nop\n nop\n", deterministic=True)
+    while m.disassemble()[0].find("stimecmp") < 0:
+        m.step()
+    before = m.icount
+    m.step()
+    assert m.icount == before + 1

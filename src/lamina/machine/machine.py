@@ -330,8 +330,10 @@ class Machine:
             self._failure = None
         engine = self._runners[cpu].engine
         engine.state_changed()
-        while (code := engine.step()) is Exit.REQUEST:
-            pass  # asked for by the run before
+        before = engine.vcpu.icount, engine.vcpu.pc
+        code = engine.step()
+        while code is Exit.REQUEST and (engine.vcpu.icount, engine.vcpu.pc) == before:
+            code = engine.step()  # it was asked out by the run before, and has done nothing yet
         if code is Exit.HYPERCALL:
             self.hypercall(cpu)
         if self._failure is not None:
