@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from lamina.base.errors import HostError
+from lamina.debug.qemu import CPU_OLD
 from lamina.testing import random_layout as at
 from lamina.testing.random_programs import RAM_SIZE, Image
 
@@ -21,7 +22,7 @@ QEMU_CPU = (
     "zksh=on,ssaia=on,smaia=on,sscofpmf=off,"
     "pmu-mask=0xfffffff8"
 )
-QEMU_CPU_7 = "rv64,h=off,Zfh=on,zbc=on,zbkb=on,zbkx=on,svnapot=on,svpbmt=on,svinval=on,sstc=on"
+QEMU_CPU_7 = CPU_OLD
 NEWER_THAN_7 = frozenset(
     {"Zfa", "Zicond", "Zcb", "Zacas", "Zabha", "Zicbom", "Zicboz", "Zawrs", "Zimop", "Zcmop"}
 )

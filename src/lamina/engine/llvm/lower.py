@@ -13,7 +13,6 @@ from lamina.isa.arch import StateLayout
 
 BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 COMPARE = ("eq", "ne", "ult", "ule", "slt", "sle")
-INTRINSIC = {"popcount": "ctpop", "bswap": "bswap", "bitrev": "bitreverse"}
 
 
 class FunctionWriter:

@@ -127,7 +127,6 @@ class MemoryWriter(FunctionWriter):
         kind = {"swap": "xchg", "minu": "umin", "maxu": "umax"}.get(
             op.attrs["kind"], op.attrs["kind"]
         )
-        kind = kind or op.attrs["kind"]
         pointer, w = self.atomic_pointer(op), op.args[1].width
         value = self.use(op.args[1])
         text = f"atomicrmw {kind} ptr {pointer}, i{w} {value} seq_cst, align {w // 8}"

@@ -2,11 +2,13 @@
 
 from lamina.engine.threaded import hostfloat
 from lamina.engine.threaded.decoder import DecoderTables, places
+from lamina.engine.threaded.fetch_ir import fetch
 from lamina.engine.threaded.functions import RoutineWriter
 from lamina.engine.threaded.handlers import HandlerWriter
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
-from lamina.engine.threaded.runtime_ir import HEAD, boundary_and_fetch
+from lamina.engine.threaded.runtime_ir import HEAD, boundary
+from lamina.engine.threaded.state_ir import state
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import Arch
@@ -17,7 +19,15 @@ def runtime_text(arch: Arch) -> str:
     layout = ThreadedLayout(arch)
     decoder = DecoderTables(arch)
     floats = hostfloat.text(layout.at, 8 * arch.layout.index.get(arch.flags_slot, 0))
-    parts = [HEAD, floats, boundary_and_fetch(arch, layout), memory(arch, layout), decoder.text()]
+    parts = [
+        HEAD,
+        floats,
+        boundary(arch, layout),
+        fetch(arch, layout),
+        memory(arch, layout),
+        state(arch, layout),
+        decoder.text(),
+    ]
     declares: set[str] = set()
     routines: dict[int, Routine] = {}
     for name, routine in arch.routines.items():

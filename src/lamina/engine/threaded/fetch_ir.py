@@ -1,0 +1,339 @@
+"""Fetching guest code, as LLVM assembly: code pages and their check against memory, the first
+decoding of a record, single steps, and the entry points for Python. See `runtime_ir` for the
+notation.
+"""
+
+from lamina.engine.threaded.layout import ThreadedLayout
+from lamina.engine.threaded.runtime_ir import names
+from lamina.isa.arch import Arch
+
+_FETCH = """
+; The fetch TLB has no entry: translate, find or make the code page, check it against memory.
+define internal tailcc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b) noinline {{
+  %a = ptrtoint ptr %pc to i64
+  call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
+  %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
+  %count = sub i64 %end, %b
+  call void @set_word(ptr %s, i64 {slot[icount]}, i64 %count)
+  %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 {FETCH}, i64 2)
+  %left = extractvalue {translate} %t, 0
+  br i1 %left, label %gone, label %mapped
+gone:
+  %r0 = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  ret i64 %r0
+mapped:
+  %gpa = extractvalue {translate} %t, 1
+  %size = extractvalue {translate} %t, 2
+  %cache = extractvalue {translate} %t, 3
+  %region = call ptr @find_region(ptr %s, i64 %gpa, i64 2)
+  %nowhere = icmp eq ptr %region, null
+  br i1 %nowhere, label %fault, label %ram
+fault:
+  %f = call {{ i1 }} @"r.bus_fault"(ptr %s, i64 %a, i64 {FETCH})
+  %r1 = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  ret i64 %r1
+ram:
+  %cacheable = icmp ne {cache_type} %cache, 0
+  br i1 %cacheable, label %lookup, label %careful
+careful:
+  %r2 = musttail call tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r2
+lookup:
+  %page = call ptr @code_page(ptr %s, ptr %region, i64 %gpa)
+  %full = icmp eq ptr %page, null
+  br i1 %full, label %empty, label %fill
+empty:
+  call void @set_word(ptr %s, i64 {at[exit_code]}, i64 {ARENA_FULL})
+  %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
+  store atomic i64 {always}, ptr %pend.p seq_cst, align 8
+  %r3 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r3
+fill:
+  call void @note_size(ptr %s, i64 %a, i64 %size)
+  %base = and i64 %a, -4096
+  %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
+  %table = inttoptr i64 %table.i to ptr
+  %number = lshr i64 %a, 12
+  %index = and i64 %number, {tlb_mask}
+  %entry = getelementptr inbounds [2 x i64], ptr %table, i64 %index
+  store i64 %base, ptr %entry
+  %entry.page = getelementptr inbounds i8, ptr %entry, i64 8
+  store ptr %page, ptr %entry.page
+  %r4 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r4
+}}
+
+; The code page of a guest-physical address in a region, in step with memory; null: arena full.
+define internal ptr @code_page(ptr %s, ptr %region, i64 %gpa) noinline {{
+  %base = load i64, ptr %region
+  %host.p = getelementptr inbounds i8, ptr %region, i64 16
+  %host = load ptr, ptr %host.p
+  %map.p = getelementptr inbounds i8, ptr %region, i64 24
+  %map = load ptr, ptr %map.p
+  %rel = sub i64 %gpa, %base
+  %number = lshr i64 %rel, 12
+  %cell = getelementptr inbounds i64, ptr %map, i64 %number
+  %start = and i64 %rel, -4096
+  %memory = getelementptr inbounds i8, ptr %host, i64 %start
+  %known = load ptr, ptr %cell
+  %new = icmp eq ptr %known, null
+  br i1 %new, label %allocate, label %compare
+allocate:
+  %next = call i64 @word(ptr %s, i64 {at[arena_next]})
+  %end = call i64 @word(ptr %s, i64 {at[arena_end]})
+  %after = add i64 %next, {CODE_PAGE}
+  %fits = icmp ule i64 %after, %end
+  br i1 %fits, label %take, label %full
+full:
+  ret ptr null
+take:
+  call void @set_word(ptr %s, i64 {at[arena_next]}, i64 %after)
+  %made = inttoptr i64 %next to ptr
+  store ptr %made, ptr %cell
+  %made.source = getelementptr inbounds i8, ptr %made, i64 {SOURCE_OFFSET}
+  call void @llvm.memcpy.p0.p0.i64(ptr %made.source, ptr %memory, i64 4096, i1 false)
+  %edge0 = getelementptr inbounds i8, ptr %made, i64 {edge0}
+  %edge1 = getelementptr inbounds i8, ptr %made, i64 {edge1}
+  call void @set_handler(ptr %edge0, ptr @h.edge)
+  call void @set_handler(ptr %edge1, ptr @h.edge)
+  ret ptr %made
+compare:
+  %source = getelementptr inbounds i8, ptr %known, i64 {SOURCE_OFFSET}
+  %difference = call i32 @memcmp(ptr %source, ptr %memory, i64 4096)
+  %same = icmp eq i32 %difference, 0
+  br i1 %same, label %good, label %stale
+stale:
+  call void @llvm.memset.p0.i64(ptr %known, i8 0, i64 {records_bytes}, i1 false)
+  call void @llvm.memcpy.p0.p0.i64(ptr %source, ptr %memory, i64 4096, i1 false)
+  br label %good
+good:
+  ret ptr %known
+}}
+
+define internal void @set_handler(ptr %rec, ptr %handler) alwaysinline {{
+  %h = ptrtoint ptr %handler to i64
+  %d = sub i64 %h, ptrtoint (ptr @h.decode to i64)
+  %o = trunc i64 %d to i32
+  store i32 %o, ptr %rec
+  ret void
+}}
+
+; The first run of a record: decode it from the page's copy of memory.
+define internal tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
+  %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
+  %r.i = ptrtoint ptr %r to i64
+  %slot = sub i64 %r.i, %page.i
+  %off = lshr i64 %slot, 3
+  %page = inttoptr i64 %page.i to ptr
+  %source = getelementptr inbounds i8, ptr %page, i64 {SOURCE_OFFSET}
+  %at = getelementptr inbounds i8, ptr %source, i64 %off
+  %low = load i16, ptr %at
+  %len.bits = and i16 %low, {long_mask}
+  %long = icmp eq i16 %len.bits, {long_match}
+  br i1 %long, label %four, label %two
+two:
+  %insn2 = zext i16 %low to i32
+  call void @decode(ptr %r, i32 %insn2, i64 %off, i1 false, i1 false)
+  br label %go
+four:
+  %last = icmp eq i64 %off, 4094
+  br i1 %last, label %crossing, label %whole
+crossing:
+  call void @set_handler(ptr %r, ptr @h.crossing)
+  br label %go
+whole:
+  %insn4 = load i32, ptr %at, align 2
+  call void @decode(ptr %r, i32 %insn4, i64 %off, i1 true, i1 false)
+  br label %go
+go:
+  %o = load i32, ptr %r
+  %o.w = sext i32 %o to i64
+  %target = getelementptr i8, ptr @h.decode, i64 %o.w
+  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
+  ret i64 %res
+}}
+
+; Go on with a record of the current page (from compiled regions).
+define dso_local tailcc i64 @resume(ptr %s, ptr %r, i64 %b) {{
+  %o = load i32, ptr %r
+  %o.w = sext i32 %o to i64
+  %target = getelementptr i8, ptr @h.decode, i64 %o.w
+  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
+  ret i64 %res
+}}
+
+; A record that a compiled region has taken over: its number stands in the immediate.
+define dso_local tailcc i64 @h.region(ptr %s, ptr %r, i64 %b) {{
+  %n.p = getelementptr inbounds i8, ptr %r, i64 8
+  %n = load i32, ptr %n.p
+  %n.w = zext i32 %n to i64
+  %table.i = call i64 @word(ptr %s, i64 {at[region_table]})
+  %table = inttoptr i64 %table.i to ptr
+  %cell = getelementptr inbounds ptr, ptr %table, i64 %n.w
+  %target = load ptr, ptr %cell
+  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
+  ret i64 %res
+}}
+
+define internal i64 @record_pc(ptr %s, ptr %r) alwaysinline {{
+  %bias = call i64 @word(ptr %s, i64 {at[pc_bias]})
+  %r.i = ptrtoint ptr %r to i64
+  %r.s = lshr i64 %r.i, 3
+  %pc = add i64 %bias, %r.s
+  ret i64 %pc
+}}
+
+; Behind the last record of a page (or of a single step).
+define internal tailcc i64 @h.edge(ptr %s, ptr %r, i64 %b) noinline {{
+  %pc.i = call i64 @record_pc(ptr %s, ptr %r)
+  %pc = inttoptr i64 %pc.i to ptr
+  %res = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  ret i64 %res
+}}
+
+; An instruction that begins in the last two bytes of a page.
+define internal tailcc i64 @h.crossing(ptr %s, ptr %r, i64 %b) noinline {{
+  %pc.i = call i64 @record_pc(ptr %s, ptr %r)
+  %pc = inttoptr i64 %pc.i to ptr
+  %res = musttail call tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b)
+  ret i64 %res
+}}
+
+define internal tailcc i64 @h.illegal(ptr %s, ptr %r, i64 %b) noinline cold {{
+  %pc = call i64 @record_pc(ptr %s, ptr %r)
+  call void @set_word(ptr %s, i64 {slot[pc]}, i64 %pc)
+  %insn.p = getelementptr inbounds i8, ptr %r, i64 12
+  %insn = load i32, ptr %insn.p
+  %bits = zext i32 %insn to i64
+  %t = call {{ i1 }} @"r.trap"(ptr %s, i64 {illegal_cause}, i64 %bits)
+  %res = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  ret i64 %res
+}}
+
+; Two bytes of code at %a: {{left, bits}}.
+define internal {{ i1, i16 }} @fetch_half(ptr %s, i64 %a) noinline {{
+  %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 {FETCH}, i64 2)
+  %left = extractvalue {translate} %t, 0
+  br i1 %left, label %gone, label %mapped
+mapped:
+  %gpa = extractvalue {translate} %t, 1
+  %p = call ptr @phys_pointer(ptr %s, i64 %gpa, i64 2, i64 0)
+  %nowhere = icmp eq ptr %p, null
+  br i1 %nowhere, label %fault, label %read
+fault:
+  %f = call {{ i1 }} @"r.bus_fault"(ptr %s, i64 %a, i64 {FETCH})
+  br label %gone
+gone:
+  ret {{ i1, i16 }} {{ i1 true, i16 0 }}
+read:
+  %bits = load i16, ptr %p
+  %pair = insertvalue {{ i1, i16 }} {{ i1 false, i16 0 }}, i16 %bits, 1
+  ret {{ i1, i16 }} %pair
+}}
+
+; Execute exactly the instruction at %pc, from the scratch records.
+define internal tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b) noinline {{
+  %a = ptrtoint ptr %pc to i64
+  call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
+  %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
+  %count = sub i64 %end, %b
+  call void @set_word(ptr %s, i64 {slot[icount]}, i64 %count)
+  %first = call {{ i1, i16 }} @fetch_half(ptr %s, i64 %a)
+  %left1 = extractvalue {{ i1, i16 }} %first, 0
+  br i1 %left1, label %gone, label %got1
+gone:
+  %r0 = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  ret i64 %r0
+got1:
+  %low = extractvalue {{ i1, i16 }} %first, 1
+  %low.w = zext i16 %low to i32
+  %len.bits = and i16 %low, {long_mask}
+  %long = icmp eq i16 %len.bits, {long_match}
+  br i1 %long, label %four, label %ready
+four:
+  %a2 = add i64 %a, 2
+  %second = call {{ i1, i16 }} @fetch_half(ptr %s, i64 %a2)
+  %left2 = extractvalue {{ i1, i16 }} %second, 0
+  br i1 %left2, label %gone, label %got2
+got2:
+  %high = extractvalue {{ i1, i16 }} %second, 1
+  %high.w = zext i16 %high to i32
+  %high.s = shl i32 %high.w, 16
+  %both = or i32 %high.s, %low.w
+  br label %ready
+ready:
+  %insn = phi i32 [ %low.w, %got1 ], [ %both, %got2 ]
+  %rec = getelementptr inbounds i8, ptr %s, i64 {scratch}
+  %rec1 = getelementptr inbounds i8, ptr %rec, i64 {RECORD}
+  %rec2 = getelementptr inbounds i8, ptr %rec1, i64 {RECORD}
+  call void @decode(ptr %rec, i32 %insn, i64 0, i1 %long, i1 true)
+  call void @set_handler(ptr %rec1, ptr @h.edge)
+  call void @set_handler(ptr %rec2, ptr @h.edge)
+  %rec.i = ptrtoint ptr %rec to i64
+  %rec.s = lshr i64 %rec.i, 3
+  %bias = sub i64 %a, %rec.s
+  call void @set_word(ptr %s, i64 {at[pc_bias]}, i64 %bias)
+  %off = load i32, ptr %rec
+  %off.w = sext i32 %off to i64
+  %target = getelementptr i8, ptr @h.decode, i64 %off.w
+  %r1 = musttail call tailcc i64 %target(ptr %s, ptr %rec, i64 %b)
+  ret i64 %r1
+}}
+
+; Entry points for Python.
+define i64 @decode_address() {{
+  ret i64 ptrtoint (ptr @h.decode to i64)
+}}
+define i64 @run_fast(ptr %s, i64 %n) {{
+  %count = call i64 @word(ptr %s, i64 {slot[icount]})
+  %end = add i64 %count, %n
+  call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end)
+  %a = call i64 @word(ptr %s, i64 {slot[pc]})
+  %pc = inttoptr i64 %a to ptr
+  call void @enter_guest_floats(ptr %s)
+  %code = call tailcc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %n)
+  call void @leave_guest_floats(ptr %s)
+  ret i64 %code
+}}
+define i64 @run_step(ptr %s) {{
+  %count = call i64 @word(ptr %s, i64 {slot[icount]})
+  %end = add i64 %count, 1
+  call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end)
+  %early = call i64 @boundary(ptr %s, i64 1)
+  %go = icmp eq i64 %early, 0
+  br i1 %go, label %on, label %out
+out:
+  ret i64 %early
+on:
+  %a = call i64 @word(ptr %s, i64 {slot[pc]})
+  %pc = inttoptr i64 %a to ptr
+  call void @enter_guest_floats(ptr %s)
+  %code = call tailcc i64 @step_one(ptr %s, ptr %pc, i64 1)
+  call void @leave_guest_floats(ptr %s)
+  ret i64 %code
+}}
+define i64 @run_steps(ptr %s, i64 %n) {{
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %done = icmp uge i64 %i, %n
+  br i1 %done, label %limit, label %step
+limit:
+  ret i64 {exit_limit}
+step:
+  %code = call i64 @run_step(ptr %s)
+  %other = icmp ne i64 %code, {exit_limit}
+  br i1 %other, label %out, label %next
+out:
+  ret i64 %code
+next:
+  %i1 = add i64 %i, 1
+  br label %loop
+}}
+"""
+
+
+def fetch(arch: Arch, layout: ThreadedLayout) -> str:
+    """The text of this file for an architecture."""
+    return _FETCH.format_map(names(arch, layout))
