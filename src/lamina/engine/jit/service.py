@@ -1,37 +1,36 @@
-"""The compiler thread: hot addresses in, machine code out. One for a process.
+"""The compiler thread: regions in, machine code out. One for a process and architecture.
 
-Engines submit the bytes of a page and an offset; the same bytes are compiled once, whoever asks.
-llvmlite compiles one module at a time and holds no interpreter lock while it does.
+A region is compiled once for all vCPUs and virtual machines of the process that run the same bytes.
 """
 
 import atexit
-import contextlib
-import hashlib
 import logging
-import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lamina.engine.jit.region import Lowerable, form_region
+from lamina.engine.jit.contents import Contents
+from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.hotspots import Spot
+from lamina.engine.jit.region import Region
 from lamina.engine.jit.writer import RUNTIME_SYMBOLS, region_module
 from lamina.engine.llvm.compiler import RegionCompiler
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
-MAX_REGIONS = 2_000  # a process: each costs some 0.1 MB; then the threaded engine does the rest
-MAX_QUEUE = 2_000
+MAX_REGIONS = 4_000  # a process
+
+Done = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Compile the region at `offset` of a page with these bytes; `done` gets its address or 0."""
+    """Compile a spot's region; `done` gets its address, or 0."""
 
-    source: bytes
-    offset: int
-    loops_only: bool
-    done: Callable[[int], None]
+    spot: Spot
+    contents: dict[int, int]
+    done: Done
 
 
 class CompilerService:
@@ -40,68 +39,70 @@ class CompilerService:
     def __init__(self, arch: Arch, address_of: Callable[[str], int]) -> None:
         self._arch = arch
         self._layout = ThreadedLayout(arch)
-        self._lowerable = Lowerable(arch)
         self._address_of = address_of
-        self._queue: queue.Queue[Job] = queue.Queue(MAX_QUEUE)
-        self._known: dict[bytes, int] = {}
+        self.decoder = Decoder(arch)
+        self.contents = Contents()
+        self._jobs: list[Job] = []
+        self._wake = threading.Condition()  # guards the list
+        self._busy = False
+        self._known: dict[tuple[object, ...], int] = {}
         self._compiler = RegionCompiler({n: address_of(n) for n in RUNTIME_SYMBOLS})
-        self._count = 0
         self._closing = False
         self._thread: threading.Thread | None = None
 
-    def submit(self, job: Job) -> bool:
-        """Queue a job; False if there is too much to do already."""
+    def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
+        """Queue a region; the hottest is compiled first. `contents`: the numbers of its pages."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="lamina-compiler", daemon=True)
             self._thread.start()
             # LLVM must not be at work while the process takes its libraries down.
             atexit.register(self.close)
-        try:
-            self._queue.put_nowait(job)
-        except queue.Full:
-            return False
-        return True
+        with self._wake:
+            self._jobs.append(Job(spot, contents, done))
+            self._wake.notify_all()
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
-        self._queue.join()
+        with self._wake:
+            self._wake.wait_for(lambda: not self._jobs and not self._busy)
 
     def close(self) -> None:
         """Forget what is queued and wait for the compilation under way."""
-        self._closing = True
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(Job(b"", 0, True, lambda address: None))
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
         while True:
-            job = self._queue.get()
-            if self._closing:
-                return
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: self._jobs or self._closing)
+                if self._closing:
+                    return
+                job = max(self._jobs, key=lambda job: job.spot.heat)
+                self._jobs.remove(job)
+                self._busy = True
+            address = 0
             try:
-                job.done(self._compile(job))
+                address = self._compile(job.spot.region, job.contents)
             except Exception:
                 log.exception("a region could not be compiled")
-                job.done(0)
-            finally:
-                self._queue.task_done()
+            job.done(address)
 
-    def _compile(self, job: Job) -> int:
-        where = bytes([job.loops_only]) + job.offset.to_bytes(2, "little")
-        key = hashlib.blake2b(job.source + where).digest()
+    def _compile(self, region: Region, contents: dict[int, int]) -> int:
+        pages = tuple(sorted(contents.items()))
+        key = (region.entries, pages, tuple(region.members), region.grouped)
         if key in self._known:
             return self._known[key]
-        if self._count >= MAX_REGIONS:
+        if len(self._known) >= MAX_REGIONS:
             return 0
-        address = 0
-        region = form_region(self._arch, self._lowerable, job.source, job.offset)
-        if region is not None and (region.loops or not job.loops_only):
-            self._count += 1
-            name = f"region{self._count}"
-            text, callees = region_module([name], [region], self._arch, self._layout)
-            for callee in callees:
-                self._compiler.define("r." + callee, self._address_of("r." + callee))
-            address = self._compiler.compile(text, name)
-        self._known[key] = address
+        name = f"region{len(self._known)}"
+        self._known[key] = 0
+        text, callees = region_module(name, region, contents, self._arch, self._layout)
+        for callee in callees:
+            self._compiler.define("r." + callee, self._address_of("r." + callee))
+        address = self._known[key] = self._compiler.compile(text, name)
         return address

@@ -37,7 +37,7 @@ from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
 ARENA_BYTES = 1 << 30  # address space for code pages; memory is only used as pages are filled
-EXACT_MARGIN = PAGE_RECORDS + 64  # a straight run may overshoot a budget by less than this
+EXACT_MARGIN = PAGE_RECORDS + 512 + 64  # straight code may overshoot a budget by less than this
 
 _READ = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p

@@ -105,6 +105,8 @@ compare:
 stale:
   call void @llvm.memset.p0.i64(ptr %known, i8 0, i64 {records_bytes}, i1 false)
   call void @llvm.memcpy.p0.p0.i64(ptr %source, ptr %memory, i64 4096, i1 false)
+  %content = getelementptr inbounds i8, ptr %known, i64 {CONTENT_OFFSET}
+  store i64 0, ptr %content
   br label %good
 good:
   ret ptr %known
@@ -153,15 +155,6 @@ go:
   ret i64 %res
 }}
 
-; Go on with a record of the current page (from compiled regions).
-define dso_local tailcc i64 @resume(ptr %s, ptr %r, i64 %b) {{
-  %o = load i32, ptr %r
-  %o.w = sext i32 %o to i64
-  %target = getelementptr i8, ptr @h.decode, i64 %o.w
-  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
-  ret i64 %res
-}}
-
 ; A record that a compiled region has taken over: its number stands in the immediate.
 define dso_local tailcc i64 @h.region(ptr %s, ptr %r, i64 %b) {{
   %n.p = getelementptr inbounds i8, ptr %r, i64 8
@@ -169,7 +162,7 @@ define dso_local tailcc i64 @h.region(ptr %s, ptr %r, i64 %b) {{
   %n.w = zext i32 %n to i64
   %table.i = call i64 @word(ptr %s, i64 {at[region_table]})
   %table = inttoptr i64 %table.i to ptr
-  %cell = getelementptr inbounds ptr, ptr %table, i64 %n.w
+  %cell = getelementptr inbounds [2 x i64], ptr %table, i64 %n.w
   %target = load ptr, ptr %cell
   %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
   ret i64 %res

@@ -5,7 +5,7 @@ The compiled runtime and the Python side both read this page. All sizes are in b
 A *record* (16 bytes) is one predecoded instruction: the offset of its compiled handler from the
 decoding handler (0 = not decoded yet), four one-byte operands, one 32-bit immediate, the raw bits.
 A *code page* holds a record for every two bytes of a 4 KiB guest page, two edge records behind
-them, and a copy of the bytes that were decoded.
+them, and a copy of the bytes that were decoded, with a number for them.
 """
 
 from lamina.base.bits import PAGE_SIZE, align_up
@@ -14,7 +14,8 @@ from lamina.isa.arch import Arch
 RECORD = 16
 PAGE_RECORDS = PAGE_SIZE // 2
 SOURCE_OFFSET = align_up((PAGE_RECORDS + 2) * RECORD, 64)  # the copy of the guest's bytes
-CODE_PAGE = SOURCE_OFFSET + PAGE_SIZE
+CONTENT_OFFSET = SOURCE_OFFSET + PAGE_SIZE  # the number of these bytes (engine.jit); 0: none yet
+CODE_PAGE = CONTENT_OFFSET + 64
 
 REGION_FIELDS = ("base", "size", "host", "code_map", "writable")
 REGION = 8 * len(REGION_FIELDS)
@@ -53,7 +54,10 @@ _WORDS = (
     "mxcsr",  # engine.threaded.hostfloat: the host's FPU control word, and what it was outside
     "host_mxcsr",
     "region_count",
-    "region_table",  # addresses of compiled regions (engine.jit)
+    "left_budget",  # what an abandoned instruction in a compiled region leaves of the budget
+    "region_value",  # two words: the value of an access that compiled code could not make itself
+    "region_value_high",
+    "region_table",  # compiled regions (engine.jit): address and number of the entry, 16 bytes each
 )
 
 

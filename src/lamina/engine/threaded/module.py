@@ -7,6 +7,7 @@ from lamina.engine.threaded.functions import RoutineWriter
 from lamina.engine.threaded.handlers import HandlerWriter
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
+from lamina.engine.threaded.region_ir import region
 from lamina.engine.threaded.runtime_ir import HEAD, boundary
 from lamina.engine.threaded.state_ir import state
 from lamina.ir.graph import Routine
@@ -25,6 +26,7 @@ def runtime_text(arch: Arch) -> str:
         boundary(arch, layout),
         fetch(arch, layout),
         memory(arch, layout),
+        region(arch, layout),
         state(arch, layout),
         decoder.text(),
     ]

@@ -11,6 +11,7 @@ from lamina.base.exits import Exit
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
+    CONTENT_OFFSET,
     DATA_ENTRY,
     FETCH_ENTRY,
     PAGE_RECORDS,
@@ -233,6 +234,7 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "REGION": REGION,
         "CODE_PAGE": CODE_PAGE,
         "SOURCE_OFFSET": SOURCE_OFFSET,
+        "CONTENT_OFFSET": CONTENT_OFFSET,
         "ARENA_FULL": ARENA_FULL,
         "DATA_ENTRY": DATA_ENTRY,
         "FETCH_ENTRY": FETCH_ENTRY,

@@ -23,7 +23,7 @@ define void @icache_flush(ptr %s) {{
   ret void
 }}
 
-define internal void @tlb_flush_page(ptr %s, i64 %a) noinline {{
+define dso_local void @tlb_flush_page(ptr %s, i64 %a) noinline {{
 entry:
   %low = call i64 @word(ptr %s, i64 {at[large_low]})
   %high = call i64 @word(ptr %s, i64 {at[large_high]})
