@@ -17,8 +17,9 @@ from lamina.base.bits import PAGE_SIZE
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.jit.service import CompilerService, Job
-from lamina.engine.threaded.engine import ThreadedEngine, runtime
+from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.threaded.layout import FETCH_ENTRY, RECORD, SOURCE_OFFSET, TLB_ENTRIES
+from lamina.engine.threaded.runtime import runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
@@ -29,7 +30,7 @@ TABLE = 1 << 16
 @cache
 def compiler(arch: Arch) -> CompilerService:
     """The process's compiler for an architecture."""
-    return CompilerService(arch, runtime(arch).address)
+    return CompilerService(arch, runtime(arch).resolve)
 
 
 class Sampler:

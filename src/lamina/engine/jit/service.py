@@ -13,14 +13,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lamina.engine.code.arena import CodeArenaFull, Placed, process_arena
 from lamina.engine.jit.region import Lowerable, form_region
-from lamina.engine.jit.writer import RUNTIME_SYMBOLS, region_module
-from lamina.engine.llvm.compiler import RegionCompiler
+from lamina.engine.jit.writer import region_module
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
-MAX_REGIONS = 2_000  # a process: each costs some 0.1 MB; then the threaded engine does the rest
+MAX_REGIONS = 2_000  # a process: then the threaded engine does the rest
 MAX_QUEUE = 2_000
 
 
@@ -37,14 +37,14 @@ class Job:
 class CompilerService:
     """Compiles regions of one architecture in the background."""
 
-    def __init__(self, arch: Arch, address_of: Callable[[str], int]) -> None:
+    def __init__(self, arch: Arch, resolve: Callable[[str], int]) -> None:
         self._arch = arch
         self._layout = ThreadedLayout(arch)
         self._lowerable = Lowerable(arch)
-        self._address_of = address_of
+        self._resolve = resolve
         self._queue: queue.Queue[Job] = queue.Queue(MAX_QUEUE)
         self._known: dict[bytes, int] = {}
-        self._compiler = RegionCompiler({n: address_of(n) for n in RUNTIME_SYMBOLS})
+        self._placed: list[Placed] = []
         self._count = 0
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -99,9 +99,18 @@ class CompilerService:
         if region is not None and (region.loops or not job.loops_only):
             self._count += 1
             name = f"region{self._count}"
-            text, callees = region_module([name], [region], self._arch, self._layout)
-            for callee in callees:
-                self._compiler.define("r." + callee, self._address_of("r." + callee))
-            address = self._compiler.compile(text, name)
+            address = self._place(name, region_module([name], [region], self._arch, self._layout))
         self._known[key] = address
         return address
+
+    def _place(self, name: str, text: str) -> int:
+        """The address of a compiled module's function; 0 if there is no room for it."""
+        from lamina.engine.llvm.compiler import compile_image  # LLVM costs 45 MB
+
+        image = compile_image(text, passes="region")
+        try:
+            placed = process_arena().place(image, self._resolve)
+        except CodeArenaFull:
+            return 0
+        self._placed.append(placed)
+        return placed.address_of(name)

@@ -32,17 +32,14 @@ METADATA = """
 !9 = !{!10, !11}
 """
 RUNTIME = """
-declare tailcc i64 @dispatch(ptr, ptr, i64)
-declare tailcc i64 @left(ptr, ptr, i64)
-declare tailcc i64 @resume(ptr, ptr, i64)
-declare { i1, i64 } @slow_load(ptr, i64, i64) cold
-declare i1 @slow_store(ptr, i64, i64, i64) cold
-declare { i1, ptr } @host_pointer(ptr, i64, i64)
-declare i64 @time(ptr)
+declare dso_local tailcc i64 @dispatch(ptr, ptr, i64)
+declare dso_local tailcc i64 @left(ptr, ptr, i64)
+declare dso_local tailcc i64 @resume(ptr, ptr, i64)
+declare dso_local { i1, i64 } @slow_load(ptr, i64, i64) cold
+declare dso_local i1 @slow_store(ptr, i64, i64, i64) cold
+declare dso_local { i1, ptr } @host_pointer(ptr, i64, i64)
+declare dso_local i64 @time(ptr)
 """
-RUNTIME_SYMBOLS = (
-    *("dispatch", "left", "resume", "slow_load", "slow_store", "host_pointer", "time"),
-)
 
 
 class RegionWriter(MemoryWriter):
@@ -53,7 +50,6 @@ class RegionWriter(MemoryWriter):
         self.name = name
         self.region = region
         self.member = region.members[region.start]
-        self.callees: dict[str, Routine] = {}
         self._head: list[str] = []
         self._registers: set[tuple[str, int]] = set()
         self._retired = 0  # since the budget variable was last written
@@ -274,14 +270,14 @@ class RegionWriter(MemoryWriter):
         routine: Routine = op.attrs["routine"]
         kind = result_type(routine)
         params = "".join(f", i{p.width}" for p in routine.params)
-        self.declares.add(f"declare {kind} {symbol(routine)}(ptr{params})")
-        self.callees[routine.name] = routine
+        self.declares.add(f"declare dso_local {kind} {symbol(routine)}(ptr{params})")
         super().op_call(op)
 
     def op_trap(self, op: Op) -> None:
         routine = self.arch.routines["trap"]
-        self.declares.add(f"declare {result_type(routine)} {symbol(routine)}(ptr, i64, i64)")
-        self.callees[routine.name] = routine
+        self.declares.add(
+            f"declare dso_local {result_type(routine)} {symbol(routine)}(ptr, i64, i64)"
+        )
         super().op_trap(op)
 
     def tlb_hit(self, gva: str, size: int, write: bool) -> tuple[str, str]:
@@ -303,12 +299,11 @@ class RegionWriter(MemoryWriter):
 
 def region_module(
     names: list[str], regions: list[Region], arch: Arch, layout: ThreadedLayout
-) -> tuple[str, set[str]]:
-    """One LLVM module of several regions, and the routines of the runtime that it calls."""
-    parts, declares, callees = [], set(), set()
+) -> str:
+    """One LLVM module of several regions; it declares what it calls of the runtime."""
+    parts, declares = [], set()
     for name, region in zip(names, regions, strict=True):
         writer = RegionWriter(name, region, arch, layout)
         parts.append(writer.text())
         declares |= writer.declares
-        callees |= set(writer.callees)
-    return "\n".join([RUNTIME, *sorted(declares), *parts, METADATA]) + "\n", callees
+    return "\n".join([RUNTIME, *sorted(declares), *parts, METADATA]) + "\n"
