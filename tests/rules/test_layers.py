@@ -82,6 +82,19 @@ def test_imports_go_down_only() -> None:
     assert not wrong
 
 
+def test_machine_code_as_data_is_below_the_engines() -> None:
+    """`engine/code` knows neither what compiles nor what runs."""
+    wrong = [
+        f"{file.relative_to(PACKAGE)}:{line} imports {module}"
+        for file in FILES
+        for line, module in imports(file)
+        if file.relative_to(PACKAGE).parts[:2] == ("engine", "code")
+        and not module.startswith(("lamina.engine.code", "lamina.base"))
+        and folder_of(module) is not None
+    ]
+    assert not wrong
+
+
 def test_only_engine_llvm_imports_llvmlite() -> None:
     """`lamina doctor` may ask it for its version."""
     users = {

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from lamina.cli import launch
-from lamina.engine.threaded import engine
+from lamina.engine.threaded import runtime
 
 
 def _wait_for_the_timer() -> None:
@@ -25,7 +25,7 @@ def test_only_a_long_compile_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(engine, "is_compiled", lambda arch: compiled)
+    monkeypatch.setattr(runtime, "is_compiled", lambda arch: compiled)
     monkeypatch.setattr(launch, "COMPILING_PATIENCE", 0.0)
     with launch.compiling_is_told(name):
         _wait_for_the_timer()
@@ -36,7 +36,7 @@ def test_only_a_long_compile_is_told(
 def test_a_quick_compile_is_not_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(engine, "is_compiled", lambda arch: False)
+    monkeypatch.setattr(runtime, "is_compiled", lambda arch: False)
     monkeypatch.setattr(launch, "COMPILING_PATIENCE", 1000.0)
     with launch.compiling_is_told("threaded"):
         pass

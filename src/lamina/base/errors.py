@@ -27,3 +27,7 @@ class HostError(LaminaError):
 
 class BusError(LaminaError):
     """A host-side access (loader, debugger, DMA) to guest-physical addresses that hold no RAM."""
+
+
+class CodeError(LaminaError):
+    """Machine code, from a file or a compiler, that does not hold together or has no place."""

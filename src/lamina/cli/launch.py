@@ -111,7 +111,7 @@ def _build(settings: dict[str, Any]) -> AbstractContextManager[Machine]:
 @contextmanager
 def compiling_is_told(engine: str) -> Iterator[None]:
     """One line on standard error if the engine is compiled meanwhile and that takes a while."""
-    from lamina.engine.threaded.engine import is_compiled
+    from lamina.engine.threaded.runtime import is_compiled
     from lamina.isa.riscv import RISCV64
 
     if engine != "threaded" or is_compiled(RISCV64):

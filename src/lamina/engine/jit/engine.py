@@ -19,7 +19,7 @@ from lamina.bus.space import AddressSpace
 from lamina.engine.jit.hotspots import SECONDS_A_SAMPLE, HotSpots, Spot
 from lamina.engine.jit.region import PageView
 from lamina.engine.jit.service import CompilerService
-from lamina.engine.threaded.engine import ThreadedEngine, runtime
+from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.threaded.layout import (
     CONTENT_OFFSET,
     FETCH_ENTRY,
@@ -27,6 +27,7 @@ from lamina.engine.threaded.layout import (
     SOURCE_OFFSET,
     TLB_ENTRIES,
 )
+from lamina.engine.threaded.runtime import runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
@@ -36,7 +37,7 @@ TABLE = 1 << 16  # entries into regions
 @cache
 def compiler(arch: Arch) -> CompilerService:
     """The process's compiler for an architecture."""
-    return CompilerService(arch, runtime(arch).address)
+    return CompilerService(arch, runtime(arch).resolve)
 
 
 class Sampler:

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lamina.engine.code.arena import CodeArenaFull, Placed, process_arena
 from lamina.engine.jit.contents import Contents
 from lamina.engine.jit.flow import Decoder
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.region import Region
-from lamina.engine.jit.writer import RUNTIME_SYMBOLS, region_module
-from lamina.engine.llvm.compiler import RegionCompiler
+from lamina.engine.jit.writer import region_module
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
@@ -36,17 +36,17 @@ class Job:
 class CompilerService:
     """Compiles regions of one architecture in the background."""
 
-    def __init__(self, arch: Arch, address_of: Callable[[str], int]) -> None:
+    def __init__(self, arch: Arch, resolve: Callable[[str], int]) -> None:
         self._arch = arch
         self._layout = ThreadedLayout(arch)
-        self._address_of = address_of
+        self._resolve = resolve
         self.decoder = Decoder(arch)
         self.contents = Contents()
         self._jobs: list[Job] = []
         self._wake = threading.Condition()  # guards the list
         self._busy = False
         self._known: dict[tuple[object, ...], int] = {}
-        self._compiler = RegionCompiler({n: address_of(n) for n in RUNTIME_SYMBOLS})
+        self._placed: list[Placed] = []
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -101,8 +101,18 @@ class CompilerService:
             return 0
         name = f"region{len(self._known)}"
         self._known[key] = 0
-        text, callees = region_module(name, region, contents, self._arch, self._layout)
-        for callee in callees:
-            self._compiler.define("r." + callee, self._address_of("r." + callee))
-        address = self._known[key] = self._compiler.compile(text, name)
+        text = region_module(name, region, contents, self._arch, self._layout)
+        address = self._known[key] = self._place(name, text)
         return address
+
+    def _place(self, name: str, text: str) -> int:
+        """The address of a compiled module's function; 0 if there is no room for it."""
+        from lamina.engine.llvm.compiler import compile_image  # LLVM costs 45 MB
+
+        image = compile_image(text, passes="region")
+        try:
+            placed = process_arena().place(image, self._resolve)
+        except CodeArenaFull:
+            return 0
+        self._placed.append(placed)
+        return placed.address_of(name)

@@ -24,7 +24,7 @@ from lamina.engine.threaded.layout import (
     TLB_ENTRIES,
     ThreadedLayout,
 )
-from lamina.engine.threaded.region_ir import DECLARATIONS, SYMBOLS
+from lamina.engine.threaded.region_ir import DECLARATIONS
 from lamina.ir.graph import Op, Routine, Variable
 from lamina.isa.arch import Arch
 
@@ -47,22 +47,16 @@ METADATA = """
 !9 = !{!10, !11}
 """
 RUNTIME = """
-declare tailcc i64 @dispatch(ptr, ptr, i64)
-declare tailcc i64 @left(ptr, ptr, i64)
-declare i1 @touch(ptr, i64, i64)
-declare i64 @time(ptr)
-declare void @tlb_flush(ptr)
-declare void @tlb_flush_page(ptr, i64)
-declare void @tlb_context(ptr)
-declare void @icache_flush(ptr)
-declare void @notify(ptr, i64, i64)
+declare dso_local tailcc i64 @dispatch(ptr, ptr, i64)
+declare dso_local tailcc i64 @left(ptr, ptr, i64)
+declare dso_local i1 @touch(ptr, i64, i64)
+declare dso_local i64 @time(ptr)
+declare dso_local void @tlb_flush(ptr)
+declare dso_local void @tlb_flush_page(ptr, i64)
+declare dso_local void @tlb_context(ptr)
+declare dso_local void @icache_flush(ptr)
+declare dso_local void @notify(ptr, i64, i64)
 """
-RUNTIME += DECLARATIONS
-RUNTIME_SYMBOLS = (
-    *SYMBOLS,
-    *("dispatch", "left", "touch", "time"),
-    *("tlb_flush", "tlb_flush_page", "tlb_context", "icache_flush", "notify"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,6 @@ class RegionWriter(MemoryWriter):
         self.contents = contents
         self.offset = start
         self.member: Decoded = region.members[start]
-        self.callees: dict[str, Routine] = {}
         self._parts = parts_of(region)
         self._part = self._parts[start]
         self._head: list[str] = []
@@ -413,8 +406,7 @@ class RegionWriter(MemoryWriter):
         routine: Routine = op.attrs["routine"]
         kind = result_type(routine)
         params = "".join(f", i{p.width}" for p in routine.params)
-        self.declares.add(f"declare {kind} {symbol(routine)}(ptr{params})")
-        self.callees[routine.name] = routine
+        self.declares.add(f"declare dso_local {kind} {symbol(routine)}(ptr{params})")
         super().op_call(op)
 
     def op_trap(self, op: Op) -> None:
@@ -504,9 +496,8 @@ def region_module(
     contents: Mapping[int, int],
     arch: Arch,
     layout: ThreadedLayout,
-) -> tuple[str, set[str]]:
-    """An LLVM module of one region, and the routines of the runtime that it calls."""
+) -> str:
+    """An LLVM module of one region."""
     writer = RegionWriter(name, region, contents, arch, layout)
     text = writer.text()
-    module = "\n".join([RUNTIME, *sorted(writer.declares), text, METADATA]) + "\n"
-    return module, set(writer.callees)
+    return "\n".join([RUNTIME, DECLARATIONS, *sorted(writer.declares), text, METADATA]) + "\n"

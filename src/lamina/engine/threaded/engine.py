@@ -8,20 +8,10 @@ compiled runtime is made once for an architecture (and kept on disk); it holds n
 import ctypes
 import mmap
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 
-import lamina
 from lamina.base.bits import PAGE_SIZE
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.llvm.compiler import (
-    LoadedCode,
-    cached_object,
-    compile_object,
-    object_path,
-    source_key,
-)
 from lamina.engine.threaded.functions import EVENTS
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
@@ -32,7 +22,7 @@ from lamina.engine.threaded.layout import (
     SAMPLE,
     ThreadedLayout,
 )
-from lamina.engine.threaded.module import runtime_text
+from lamina.engine.threaded.runtime import runtime
 from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
@@ -46,46 +36,6 @@ _WRITE = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64
 )
 _NOTIFY = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
-
-
-@cache
-def _runtime_key(arch: Arch) -> str:
-    package = Path(lamina.__file__).parent
-    parts = [package / name for name in ("base", "ir", "isa", "engine")]
-    return source_key(parts, "threaded", arch.name)
-
-
-def is_compiled(arch: Arch) -> bool:
-    """Whether the runtime is on disk: if not, the first engine of a process takes seconds."""
-    return object_path(_runtime_key(arch)).exists()
-
-
-class Runtime:
-    """The compiled runtime of an architecture: its entry points as ctypes functions."""
-
-    def __init__(self, arch: Arch) -> None:
-        key = _runtime_key(arch)
-        code, self.from_cache = cached_object(key, lambda: compile_object(runtime_text(arch)))
-        self._code = LoadedCode(code)
-        signed, state = ctypes.c_int64, ctypes.c_void_p
-        self.run_fast = ctypes.CFUNCTYPE(signed, state, signed)(self._code.address("run_fast"))
-        self.run_steps = ctypes.CFUNCTYPE(signed, state, signed)(self._code.address("run_steps"))
-        self.decode_address = ctypes.CFUNCTYPE(ctypes.c_uint64)(
-            self._code.address("decode_address")
-        )
-        change = ctypes.CFUNCTYPE(None, state)
-        self.tlb_flush = change(self._code.address("tlb_flush"))
-        self.tlb_context = change(self._code.address("tlb_context"))
-
-    def address(self, name: str) -> int:
-        """Where a function of the runtime lies."""
-        return self._code.address(name)
-
-
-@cache
-def runtime(arch: Arch) -> Runtime:
-    """The runtime of an architecture, compiled or loaded at the first call."""
-    return Runtime(arch)
 
 
 class ThreadedEngine:

@@ -114,12 +114,11 @@ define dso_local preserve_mostcc void @region_trap(ptr %s, i64 %cause, i64 %tval
 }}
 """
 
-SYMBOLS = ("region_read", "region_write", "region_pointer", "region_trap")
 DECLARATIONS = """
-declare preserve_mostcc ptr @region_read(ptr, i64, i64, i64, i64) cold
-declare preserve_mostcc ptr @region_write(ptr, i64, i64, i64, i64, i64) cold
-declare preserve_mostcc ptr @region_pointer(ptr, i64, i64, i64, i64) cold
-declare preserve_mostcc void @region_trap(ptr, i64, i64, i64, i64, i64) cold
+declare dso_local preserve_mostcc ptr @region_read(ptr, i64, i64, i64, i64) cold
+declare dso_local preserve_mostcc ptr @region_write(ptr, i64, i64, i64, i64, i64) cold
+declare dso_local preserve_mostcc ptr @region_pointer(ptr, i64, i64, i64, i64) cold
+declare dso_local preserve_mostcc void @region_trap(ptr, i64, i64, i64, i64, i64) cold
 """
 
 

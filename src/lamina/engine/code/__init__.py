@@ -1,0 +1,1 @@
+"""Machine code as data: images, the memory that they run in, and their files. Knows no LLVM."""
