@@ -3,10 +3,12 @@
 import random
 from collections.abc import Mapping
 
-from lamina.base.bits import U64
+from lamina.base.bits import U64, mask
 from lamina.ir.build import Builder, Val, Var
 from lamina.ir.evaluate import Evaluator, Leave
 from lamina.ir.graph import Routine
+from lamina.isa.insn import Form
+from lamina.isa.riscv import RISCV64
 from lamina.isa.riscv.hart import FILES
 from lamina.isa.riscv.state import LAYOUT
 from lamina.testing.evalhost import EvalHost
@@ -21,6 +23,14 @@ def word(rng: random.Random) -> int:
     if choice == 0:
         return rng.choice(EDGES)
     return rng.getrandbits(64) & (rng.getrandbits(64) if choice == 1 else U64)
+
+
+def random_word(form: Form, rng: random.Random) -> int:
+    e = form.encoding
+    while True:
+        insn = e.match | rng.getrandbits(8 * e.length) & ~e.mask & mask(8 * e.length)
+        if e.matches(insn) and RISCV64.table.decode(insn, e.length) is form:
+            return insn
 
 
 class RandomHost(EvalHost):
@@ -48,8 +58,8 @@ class RandomHost(EvalHost):
 
     def evaluate(
         self, ready: Evaluator, operands: Mapping[str, int], length: int, *args: int
-    ) -> object:
-        """Everything that a routine did."""
+    ) -> tuple[object, ...]:
+        """Everything that a routine did; first what it returned, or "left"."""
         self._operands, self._length = dict(operands), length
         try:
             answer: object = ready(self, *args)

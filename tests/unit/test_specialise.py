@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from lamina.base.bits import mask
 from lamina.ir.build import Builder
 from lamina.ir.evaluate import Evaluator
 from lamina.ir.graph import Routine
@@ -13,25 +12,17 @@ from lamina.ir.softfloat import expand_floats
 from lamina.ir.specialise import Specialiser, specialise
 from lamina.ir.text import render
 from lamina.ir.verify import verify
-from lamina.isa.insn import Form, operand_values
+from lamina.isa.insn import operand_values
 from lamina.isa.riscv import RISCV64
 from lamina.isa.riscv.csr_access import csr_names
 from tests.unit.rv64 import ASSEMBLER, BASE
-from tests.unit.specialising import EDGES, RandomHost, RandomRoutine, word
+from tests.unit.specialising import EDGES, RandomHost, RandomRoutine, random_word, word
 
 FORMS = RISCV64.table.forms
 RISCV = Specialiser(zero_files=("x",), apart=("pc", "fflags"))
 CAREFUL = Specialiser(inline_limit=0)
 GREEDY = Specialiser(zero_files=("x",), inline_limit=100_000)
 WRONG_LENGTH = 99  # what a routine sees that was to know its length
-
-
-def random_word(form: Form, rng: random.Random) -> int:
-    e = form.encoding
-    while True:
-        insn = e.match | rng.getrandbits(8 * e.length) & ~e.mask & mask(8 * e.length)
-        if e.matches(insn) and RISCV64.table.decode(insn, e.length) is form:
-            return insn
 
 
 def same(
@@ -151,6 +142,25 @@ def test_a_routine_with_parameters_is_copied() -> None:
         same(translate, made, {"insn": 0}, 4, rng.getrandbits(32), *args)
 
 
+def test_random_logic_on_single_bits() -> None:
+    rng = random.Random(7)
+    for _ in range(500):
+        b = Builder("logic")
+        values = [b.get("s0"), b.get("s1"), b.const(rng.getrandbits(8))]
+        for _ in range(rng.randrange(2, 9)):
+            x, y = rng.choice(values), rng.choice((*values, rng.getrandbits(8)))
+            y = b.val(y, 64)
+            made = (x & y, x | y, x ^ y, x & ~y, b.select(x[0], x, y), x.trunc(4).zext(64))
+            values.append(rng.choice((*made, (x & ~y) | (values[-1] & y), x << 3, x >> 3)))
+        low = values[-1] & rng.getrandbits(8)
+        b.set("s2", b.select(low == rng.choice((0, 0, 1, 2, 3)), 1, 2))
+        b.set("s0", b.select(values[-2] != values[-1], values[-1], 5))
+        general = verify(b.finish())
+        made_special = specialise(general, {"rd": 0})
+        for seed in range(3):
+            same(general, made_special, {}, 4, seed)
+
+
 # -- what is left --------------------------------------------------------------------------------
 def test_an_operand_in_a_register_number_stays_recognisable() -> None:
     routine = special("addi a0, a1, 5")
@@ -184,6 +194,9 @@ def test_a_static_jump_is_pc_plus_a_constant() -> None:
         ("csrr a0, sstatus", "get ult if trap get and eq or select or and reg.set"),
         ("csrr a0, mcause", "get ult if trap get reg.set"),
         ("csrw sscratch, a0", "reg.get get ult if trap set"),
+        # No flush and no new context: these fields do not change.
+        ("csrci sstatus, 2", "get ult if trap get and set"),
+        ("csrsi sstatus, 2", "get ult if trap get or set xor and and ne if pending"),
     ],
 )
 def test_a_csr_instruction_is_a_check_and_an_access(line: str, due: str) -> None:

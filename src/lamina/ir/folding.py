@@ -16,6 +16,7 @@ FOLD: dict[str, Callable[..., Any]] = {
     name: spec.pure for name, spec in OPS.items() if spec.pure is not None
 }
 COMMUTATIVE = frozenset({"add", "mul", "and", "or", "xor", "eq", "ne"})
+COMPARISONS = frozenset(name for name, spec in OPS.items() if spec.result == "bool")
 _UNCHANGED_BY_ZERO = frozenset({"add", "sub", "or", "xor", "shl", "lshr", "ashr"})
 _ZERO_BY_ZERO = frozenset({"and", "mul", "ult"})
 _ZERO_OF_ZERO = frozenset({"shl", "lshr", "ashr", "urem"})

@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping
 
 from lamina.base.bits import U64, mask
 from lamina.base.bits import sext as sext_int
-from lamina.ir.folding import COMMUTATIVE, FOLD, Known, fold
+from lamina.ir.folding import COMMUTATIVE, COMPARISONS, FOLD, Known, fold
 from lamina.ir.graph import Block, Op, Routine, Value, Variable
+from lamina.ir.known_bits import Memory, compare, merge
 
 UNLIMITED = 1 << 30
 # Slots that change while an instruction runs, or that engines keep elsewhere meanwhile.
@@ -48,6 +49,7 @@ class Walk:
         self.facts: dict[object, Known] = {}
         self.state: dict[object, Known] = {}
         self.active: list[Routine] = []  # being inlined
+        self.bits: Memory = {}
         self.loops = 0
         self.room = UNLIMITED  # operations that may still be made
         self.gained = False  # more was done than moving operations about
@@ -161,20 +163,44 @@ class Walk:
             self.env[r.number] = a & mask(r.width)
 
     def binary(self, op: Op) -> None:
-        name, env = op.name, self.env
         x, y = op.args
-        a, b = env[x.number], env[y.number]
+        a, b = self.env[x.number], self.env[y.number]
+        self.env[op.results[0].number] = self.make(op.name, x.width, a, b)
+
+    def make(self, name: str, width: int, a: Known, b: Known) -> Known:
+        """The result of a binary operation over `width` bits, made if there is no other way."""
         if isinstance(a, int) and not isinstance(b, int) and name in COMMUTATIVE:
             a, b = b, a
-        known = fold(name, x.width, a, b)
-        if known is None:
-            key = (name, a, b)
-            known = self.facts.get(key)
-            if known is None:
-                made = self.emit(name, (self.use(a, x.width), self.use(b, x.width)), op.attrs)
-                known = self.facts[key] = self.new_value(op.results[0].width, made)
-                made.results = (known,)
-        env[op.results[0].number] = known
+        known = fold(name, width, a, b)
+        if known is not None:
+            return known
+        key = (name, a, b)
+        known = self.facts.get(key)
+        if known is not None:
+            return known
+        if name == "or" and isinstance(a, Value) and isinstance(b, Value):
+            merged = self._merged(width, a, b)
+            if merged is not None:
+                return merged
+        compares = name in COMPARISONS
+        if compares and isinstance(a, Value) and isinstance(b, int) and name in ("eq", "ne"):
+            equal = compare(a, b, self.bits)
+            if equal is not None:
+                return equal ^ (name == "ne")
+        made = self.emit(name, (self.use(a, width), self.use(b, width)), {})
+        value = self.facts[key] = self.new_value(1 if compares else width, made)
+        made.results = (value,)
+        return value
+
+    def _merged(self, width: int, a: Value, b: Value) -> Known | None:
+        """Fields of two values put together, if that is some value with bits set and cleared."""
+        if a.op.name != "and" or b.op.name != "and":
+            return None
+        bits = merge(a, b, self.bits)
+        if bits.base is None or bits.same | bits.ones | bits.zeros != mask(width):
+            return None
+        kept = self.make("and", width, bits.base, bits.same | bits.ones)
+        return self.make("or", width, kept, bits.ones)
 
     def select(self, op: Op) -> None:
         c, a, b = (self.env[v.number] for v in op.args)

@@ -22,6 +22,10 @@ from lamina.ir.passes import size, sweep
 
 INLINE_LIMIT = 60  # operations that a callee may leave behind, constants not counted
 INLINE_DEPTH = 4
+QUIET = (
+    *("icount", "time", "fence", "jump", "pending"),
+    *("tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush"),
+)
 REMEMBERED = 1000  # refusals to inline; operands are the guest's, so there is a bound
 
 
@@ -232,7 +236,7 @@ def _rules() -> dict[str, Rule]:
         elif spec.pure is not None and name != "select":
             rules[name] = _Run.binary if spec.arity == 2 else _Run.unary
     rules |= dict.fromkeys(("zext", "sext", "trunc"), _Run.resize)
-    rules |= dict.fromkeys(("icount", "fence", "tlb.flush", "tlb.context"), _Run.quiet)
+    rules |= dict.fromkeys(QUIET, _Run.quiet)
     rules |= dict.fromkeys(("trap", "leave", "break"), _Run.end)
     return rules | {
         "const": _Run.const,
