@@ -124,7 +124,8 @@ _op("sext", 1, "attr")
 _op("trunc", 1, "attr")
 # Floating point, IEEE 754-2019: (value, flags) from bit patterns; the rounding mode (RISC-V
 # numbering: 0 RNE, 1 RTZ, 2 RDN, 3 RUP, 4 RMM) is the last argument; flags are NV DZ OF UF NX
-# as bits 4..0; a NaN result is the canonical one.
+# as bits 4..0; a NaN result is the canonical one. Comparisons (of one bit) and the minimum and
+# maximum do not round: their last argument means nothing.
 _op("fadd", 3, "float", floats.add)
 _op("fsub", 3, "float", floats.sub)
 _op("fmul", 3, "float", floats.mul)
@@ -135,6 +136,11 @@ _op("fcvt", 2, "float", floats.convert, ("width",))
 _op("f_from_int", 2, "float", floats.from_int, ("width", "signed"))
 _op("f_to_int", 2, "float", floats.to_int, ("width", "signed"))
 _op("frint", 2, "float", floats.round_to_integral)
+_op("feq", 3, "float", floats.equal, ("quiet",))
+_op("flt", 3, "float", floats.less, ("quiet",))
+_op("fle", 3, "float", floats.less_or_equal, ("quiet",))
+_op("fmin", 3, "float", floats.minimum, ("numbers",))
+_op("fmax", 3, "float", floats.maximum, ("numbers",))
 # The vCPU's state. `slot` and `file` name entries of the architecture's state layout.
 _op("get", 0, "attr", None, ("slot",))
 _op("set", 1, "none", None, ("slot",))
@@ -160,7 +166,7 @@ _op("trap", 2, "none")
 _op("leave", 0, "none")
 _op("exit", 0, "none", None, ("reason",))
 _op("call", -1, "other", None, ("routine",))
-_op("if", 1, "none", None, (), 2)
+_op("if", 1, "none", None, (), 2)  # an attribute `rare` may say that it hardly ever holds
 _op("switch", 1, "none", None, ("cases",), -1)
 _op("loop", 0, "none", None, (), 1)
 _op("break", 0, "none")

@@ -4,11 +4,13 @@ A shared routine becomes `{i1 left, results...} @r.NAME(ptr state, ...)`; left m
 instruction was abandoned and the state is exact. Handlers are written by `handlers`.
 """
 
-from lamina.engine.llvm.lower import FunctionWriter, result_type, symbol
-from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, TYPES
+from lamina.engine.llvm.lower import result_type, symbol
+from lamina.engine.threaded.float_ir import FloatWriter
+from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
 from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
+from lamina.isa.insn import Insn
 
 REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
@@ -23,7 +25,7 @@ def mentions(routine: Routine, names: set[str] | frozenset[str]) -> bool:
     )
 
 
-class MemoryWriter(FunctionWriter):
+class MemoryWriter(FloatWriter):
     """What routines and handlers do alike: memory, the TLB, time. They differ in `leave_if`."""
 
     def __init__(self, routine: Routine, arch: Arch, layout: ThreadedLayout) -> None:
@@ -180,42 +182,6 @@ class MemoryWriter(FunctionWriter):
         else:
             self.call_routine(op, routine)
 
-    def _float_call(self, op: Op, routine: Routine) -> None:
-        """A float operation: by the host's FPU, unless the mode or a NaN needs the routine. The
-        flags of the fast way are in the host's sticky ones."""
-        assembly, constraints, width = HOST_INSTRUCTIONS[routine.name]
-        *arguments, mode = op.args
-        nearest = self.temp(f"icmp eq i64 {self.use(mode)}, 0")
-        fast, good = self.label("host"), self.label("number")
-        slow, end = self.label("soft"), self.label("rounded")
-        self.branch(nearest, fast, slow, (1, 0))
-        self.open(fast)
-        given = []
-        for a in arguments:
-            if constraints == "=x,r":  # an integer to be converted
-                given.append(f"i{a.width} {self.use(a)}")
-                continue
-            kind = TYPES[a.width][0]
-            given.append(f"{kind} {self.temp(f'bitcast i{a.width} {self.use(a)} to {kind}')}")
-        kind = TYPES[width][0]
-        call = f'call {kind} asm sideeffect "{assembly}", "{constraints}"({", ".join(given)})'
-        value = self.temp(call)
-        number = self.temp(f"fcmp ord {kind} {value}, {value}")
-        bits = self.temp(f"bitcast {kind} {value} to i{width}")
-        self.branch(number, good, slow, (1, 0))
-        self.open(good)
-        self.close(f"br label %{end}")
-        self.open(slow)
-        self.call_routine(op, routine)
-        soft, flags = (self.use(r) for r in op.results)
-        label = self.current
-        self.close(f"br label %{end}")
-        self.open(end)
-        phi = f"phi i{width} [ {bits}, %{good} ], [ {soft}, %{label} ]"
-        self.bind(op.results[0], self.temp(phi))
-        phi = f"phi i5 [ 0, %{good} ], [ {flags}, %{label} ]"
-        self.bind(op.results[1], self.temp(phi))
-
     def call_routine(self, op: Op, routine: Routine) -> None:
         """A call of a shared routine."""
         if mentions(routine, _STATEFUL):
@@ -266,6 +232,8 @@ EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells th
 class RoutineWriter(MemoryWriter):
     """A shared routine as a function that returns whether the instruction was left."""
 
+    uses_host = False
+
     def leave(self) -> None:
         kind = result_type(self.routine)
         self.close(f"ret {kind} {self._pack('true', None)}")
@@ -310,6 +278,12 @@ class RoutineWriter(MemoryWriter):
         self.op_pending(op)
         self.leave()
 
+    def symbol(self) -> str:
+        return symbol(self.routine)
+
+    def params(self) -> str:
+        return "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
+
     def text(self) -> str:
         for p in self.routine.params:
             self.bind(p, f"%p{p.number}")
@@ -317,8 +291,41 @@ class RoutineWriter(MemoryWriter):
         if not self.closed:
             kind = result_type(self.routine)
             self.close(f"ret {kind} {self._pack('false', self.routine.results)}")
-        params = "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
         head = (
-            f"define dso_local {result_type(self.routine)} {symbol(self.routine)}(ptr %s{params})"
+            f"define dso_local {result_type(self.routine)} {self.symbol()}(ptr %s{self.params()})"
         )
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
+
+
+class WholeWriter(RoutineWriter):
+    """A whole instruction as such a function, its operands as parameters: what other code calls
+    in an instruction's rare cases. pc, icount and the bits are in the state."""
+
+    def __init__(self, insn: Insn, routine: Routine, arch: Arch, layout: ThreadedLayout) -> None:
+        super().__init__(routine, arch, layout)
+        self.insn = insn
+
+    def symbol(self) -> str:
+        return f'@"r.{whole_name(self.insn)}"'
+
+    def params(self) -> str:
+        return "".join(f", i64 %o.{name}" for name in self.insn.operands)
+
+    def op_operand(self, op: Op) -> None:
+        name = op.attrs["operand"]
+        if name == "insn":
+            super().op_operand(op)
+        else:
+            self.bind(op.results[0], f"%o.{name}")
+
+
+def whole_name(insn: Insn) -> str:
+    """The name, as that of a routine, of the function that `WholeWriter` makes."""
+    return f"insn.{insn.name}"
+
+
+def has_rare_cases(routine: Routine) -> bool:
+    """True if there is a way for rare cases of an instruction: `WholeWriter`'s function."""
+    names = {op.name for op in routine.body.walk()}
+    rare = any(op.attrs.get("rare") for op in routine.body.walk())
+    return rare and "jump" not in names and "insn.length" not in names
