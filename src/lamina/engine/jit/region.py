@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lamina.base.bits import PAGE_SIZE, U64, signed
-from lamina.engine.threaded.functions import mentions
+from lamina.engine.threaded.functions import REDISPATCH, mentions
 from lamina.engine.threaded.handlers import static_jump
 from lamina.ir.graph import Block, Op, Routine
 from lamina.ir.softfloat import expand_floats
@@ -18,7 +18,7 @@ from lamina.isa.insn import Insn, operand_values
 
 MAX_INSTRUCTIONS = 400
 # What a region leaves to the threaded engine: whatever must be followed by a new dispatch.
-_FOREIGN = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending", "exit"}
+_FOREIGN = REDISPATCH | {"exit"}
 _FOREIGN |= {"notify", "leave", "touch"}
 
 

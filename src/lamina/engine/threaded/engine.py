@@ -75,7 +75,8 @@ class Runtime:
         )
         change = ctypes.CFUNCTYPE(None, state)
         self.tlb_flush = change(self._code.address("tlb_flush"))
-        self.tlb_context = change(self._code.address("tlb_context"))
+        self.tlb_begin = change(self._code.address("tlb_begin"))
+        self.tlb_space = change(self._code.address("tlb_space"))
 
     def address(self, name: str) -> int:
         """Where a function of the runtime lies."""
@@ -126,6 +127,7 @@ class ThreadedEngine:
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
         self.set_time(offset=0, divisor=100, deterministic=False)
         self._map_regions()
+        self._runtime.tlb_begin(self.vcpu.address)
         self._empty_arena()
         self.state_changed()
 
@@ -191,7 +193,7 @@ class ThreadedEngine:
     def state_changed(self) -> None:
         """Registers or memory were changed from outside: nothing derived from them is kept."""
         self._runtime.tlb_flush(self.vcpu.address)
-        self._runtime.tlb_context(self.vcpu.address)
+        self._runtime.tlb_space(self.vcpu.address)
         self.vcpu.words[self.arch.layout.index["pending"]] = ALWAYS_PENDING
 
     def run(self, budget: int) -> Exit:

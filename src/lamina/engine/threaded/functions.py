@@ -10,7 +10,8 @@ from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
 
-REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
+REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
+REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
 _STATEFUL |= REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
 
@@ -247,6 +248,16 @@ class MemoryWriter(FunctionWriter):
 
     def op_tlb_flush_page(self, op: Op) -> None:
         self.out(f"call void @tlb_flush_page(ptr %s, i64 {self.use(op.args[0])})")
+
+    def op_tlb_flush_space(self, op: Op) -> None:
+        self.out(f"call void @tlb_flush_space(ptr %s, i64 {self.use(op.args[0])})")
+
+    def op_tlb_flush_space_page(self, op: Op) -> None:
+        space, gva = (self.use(a) for a in op.args)
+        self.out(f"call void @tlb_flush_space_page(ptr %s, i64 {space}, i64 {gva})")
+
+    def op_tlb_space(self, op: Op) -> None:
+        self.out("call void @tlb_space(ptr %s)")
 
     def op_tlb_context(self, op: Op) -> None:
         self.out("call void @tlb_context(ptr %s)")

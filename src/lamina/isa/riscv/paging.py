@@ -1,9 +1,9 @@
 """Address translation: bare, Sv39, Sv48, Sv57, with Svnapot, Svpbmt, Svade and Svadu.
 
 Privileged Architecture 1.13, 12.3.2 (the algorithm), 12.4 to 12.6, 13 to 16; 3.1.6.3 (MPRV, SUM,
-MXR). Engines call `translate` when their TLB misses, `context` to know which of their TLB contexts
-are in force, and `bus_fault` when nothing answers at the address found. Faults are traps with the
-guest-virtual address as tval.
+MXR). Engines call `translate` when their TLB misses, `context` and `space` to know which of their
+TLB's contexts and address spaces are in force, and `bus_fault` when nothing answers at the address
+found. Faults are traps with the guest-virtual address as tval.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from lamina.isa.riscv.status import is_set
 INDEX_BITS = 9  # a table has 512 entries
 PTE_SIZE = 8
 NAPOT_BITS = 4  # the one contiguous size: 16 pages, 64 KiB
+BARE_SPACE = 1 << f.ASID_BITS  # no ASID
 CONTEXT_USER, CONTEXT_SUPERVISOR, CONTEXT_SUM, CONTEXT_MACHINE = range(4)
 
 
@@ -53,6 +54,21 @@ def context() -> Routine:
     data = _context_of(h, _data_privilege(h), supervisor)
     fetch = _context_of(h, h.s.priv, h.const(CONTEXT_SUPERVISOR))
     return simplify(verify(h.finish(data, fetch)))
+
+
+@cache
+def space() -> Routine:
+    """space() -> (identifier, root, keep): the ASID, or a number of its own for bare mode.
+
+    satp as a whole is the root: another mode, too, makes another space. ASID 0 is what harts
+    without ASIDs have, and there some software expects a write of satp to flush.
+    """
+    h = Hart("space")
+    satp = h.s.satp
+    bare = (satp >> f.SATP_MODE_SHIFT) == f.BARE
+    asid = (satp >> f.ASID_SHIFT) & mask(f.ASID_BITS)
+    keep = (bare | (asid != 0)).zext(64)
+    return simplify(verify(h.finish(h.select(bare, BARE_SPACE, asid), satp, keep)))
 
 
 @cache
