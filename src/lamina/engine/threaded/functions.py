@@ -154,9 +154,9 @@ class MemoryWriter(FunctionWriter):
     def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
         size = op.attrs["size"]
         call = (
-            f"call ptr @phys_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
+            f"call ptr @ram_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
         )
-        pointer = self.temp(call)
+        pointer = self.temp(call + " alwaysinline")
         ok = self.temp(f"icmp ne ptr {pointer}, null")
         # Where there is no RAM the access goes to a dead word, so that no branch is needed.
         safe = self.temp(f"select i1 {ok}, ptr {pointer}, ptr {self.engine_word('mmio_value')}")
