@@ -201,6 +201,15 @@ class SmallHart:
     def tlb_flush_page(self, gva: int) -> None:
         self.events.append(("flush_page", gva))
 
+    def tlb_flush_space(self, space: int) -> None:
+        self.events.append(("flush_space", space))
+
+    def tlb_flush_space_page(self, space: int, gva: int) -> None:
+        self.events.append(("flush_space_page", space, gva))
+
+    def tlb_space(self) -> None:
+        self.events.append("space")
+
     def tlb_context(self) -> None:
         self.events.append("context")
 

@@ -67,6 +67,10 @@ class Arch:
                                     `page_size` bytes around gva (4096 or more) if cacheable.
       bus_fault(gva, access)        trap because no RAM or device answers there
       context()                     -> (data, fetch): the TLB contexts in force, 0..CONTEXTS-1
+      space()                       -> (identifier, root, keep): the address space that the first
+                                    SPACE_CONTEXTS contexts translate by. Engines may keep the
+                                    translations of others. Where the root of an identifier is
+                                    another than before, or `keep` is 0, those it had are dropped.
     """
 
     name: str
@@ -76,6 +80,7 @@ class Arch:
     reset: Callable[..., dict[str, int]]  # slot values at reset
     illegal_cause: int  # the exception cause of an undecodable instruction; tval is its bits
     contexts: int = 4
+    space_contexts: int = 3  # those above translate alike in all address spaces
     flags_slot: str = ""  # the slot of the floating-point flags NV DZ OF UF NX, if there is one
     long_mask: int = 3  # an instruction has 4 bytes if its low half & long_mask == long_match,
     long_match: int = 3  # else 2

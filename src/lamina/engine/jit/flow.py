@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from lamina.base.bits import U64, signed
 from lamina.engine.threaded.functions import REDISPATCH, mentions
-from lamina.engine.threaded.handlers import static_jump
-from lamina.ir.graph import Block, Op, Routine, Value
+from lamina.ir.graph import Block, Op, Routine
 from lamina.ir.softfloat import expand_floats
+from lamina.ir.specialise import Specialiser
 from lamina.isa.arch import Arch
 from lamina.isa.insn import Insn, operand_values
 
@@ -41,8 +41,6 @@ class Decoded:
 
     bits: int
     length: int
-    insn: Insn
-    operands: dict[str, int]
     routine: Routine
     target: int | None
     falls: bool
@@ -61,6 +59,9 @@ class Decoder:
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
         self._files = list(arch.layout.files)
+        zero = tuple(f.name for f in arch.layout.files.values() if f.zero)
+        apart = ("pc", arch.flags_slot)
+        self._specialiser = Specialiser(zero_files=zero, apart=apart)
         self._known: dict[int, Decoded | None] = {}
         self._routines: dict[Insn, Routine | None] = {}
 
@@ -82,22 +83,24 @@ class Decoder:
         if routine is None:
             return None
         operands = operand_values(form, bits)
+        known = {name: value & U64 for name, value in operands.items()} | {"insn": bits}
+        routine = self._specialiser.routine(routine, known, length)
         target, falls, indirect = None, True, False
         for op, nested in _jumps(routine.body, False):
             falls = falls and nested
-            operand = static_jump(op)
-            if operand is None:
+            distance = jump_distance(op)
+            if distance is None:
                 indirect = True
             else:
-                target = signed(operands[operand] & U64, 64)
+                target = distance
         falls = falls and not _always_leaves(routine.body)
-        links = _links(routine, operands)
+        links = not falls and _links(routine)
         ends = mentions(routine, _ENDING)
-        registers = _registers(routine, operands, {f: i for i, f in enumerate(self._files)})
+        registers = _registers(routine, {f: i for i, f in enumerate(self._files)})
         return Decoded(
-            *(bits, length, insn, operands, routine, target, falls, indirect, links, ends),
+            *(bits, length, routine, target, falls, indirect, links, ends),
             *registers,
-            _access(routine, operands),
+            _access(routine),
         )
 
 
@@ -107,6 +110,17 @@ def _lowerable(routine: Routine) -> Routine | None:
         return None
     indexes = [op.args[0].op.name for op in routine.body.walk() if op.name.startswith("reg.")]
     return routine if all(name in ("operand", "const") for name in indexes) else None
+
+
+def jump_distance(jump: Op) -> int | None:
+    """The signed distance of a jump to pc plus a constant; None for other targets."""
+    target = jump.args[0].op
+    if target.name == "pc":
+        return 0
+    if target.name != "add":
+        return None
+    a, b = (v.op for v in target.args)
+    return signed(b.attrs["value"], 64) if (a.name, b.name) == ("pc", "const") else None
 
 
 def _jumps(block: Block, nested: bool) -> Iterator[tuple[Op, bool]]:
@@ -128,29 +142,24 @@ def _always_leaves(block: Block) -> bool:
     return False
 
 
-def _links(routine: Routine, operands: dict[str, int]) -> bool:
+def _links(routine: Routine) -> bool:
     """Whether the address behind the instruction is written to a register."""
     for op in routine.body.walk():
-        if op.name != "reg.set" or op.args[1].op.name != "add":
-            continue
-        if {v.op.name for v in op.args[1].op.args} != {"pc", "insn.length"}:
-            continue
-        index = op.args[0].op
-        if index.name == "const" or operands.get(index.attrs["operand"], 0) != 0:
-            return True
+        if op.name == "reg.set" and op.args[1].op.name == "add":
+            a, b = (v.op.name for v in op.args[1].op.args)
+            if a == "pc" and b in ("const", "insn.length"):
+                return True
     return False
 
 
-def _registers(
-    routine: Routine, operands: dict[str, int], files: dict[str, int]
-) -> tuple[int, int, int]:
+def _registers(routine: Routine, files: dict[str, int]) -> tuple[int, int, int]:
     """(read, surely written, possibly written) registers of an instruction, as bits."""
     reads = writes = changes = 0
     sure = {id(op) for op in routine.body.ops}
     for op in routine.body.walk():
         if not op.name.startswith("reg."):
             continue
-        bit = 1 << 64 * files[op.attrs["file"]] + _constant(op.args[0], operands)
+        bit = 1 << 64 * files[op.attrs["file"]] + op.args[0].op.attrs["value"]
         if op.name == "reg.set":
             changes |= bit
         if op.name == "reg.set" and id(op) in sure:
@@ -160,13 +169,7 @@ def _registers(
     return reads, writes, changes
 
 
-def _constant(value: Value, operands: dict[str, int]) -> int:
-    """The value of a constant or an operand."""
-    op = value.op
-    return int(op.attrs["value"]) if op.name == "const" else operands[op.attrs["operand"]]
-
-
-def _access(routine: Routine, operands: dict[str, int]) -> Access | None:
+def _access(routine: Routine) -> Access | None:
     """The one access of an instruction, if its address is a register plus a constant."""
     ops = [op for op in routine.body.walk() if op.name in ("load", "store", "rmw", "cas", "touch")]
     if len(ops) != 1 or ops[0].name not in ("load", "store") or ops[0] not in routine.body.ops:
@@ -174,12 +177,12 @@ def _access(routine: Routine, operands: dict[str, int]) -> Access | None:
     address, distance = ops[0].args[0].op, 0
     if address.name == "add":
         a, b = (v.op.name for v in address.args)
-        if a != "reg.get" or b not in ("operand", "const"):
+        if (a, b) != ("reg.get", "const"):
             return None
-        distance = signed(_constant(address.args[1], operands) & U64, 64)
+        distance = signed(address.args[1].op.attrs["value"], 64)
         address = address.args[0].op
     if address.name != "reg.get":
         return None
-    index = _constant(address.args[0], operands)
+    index = address.args[0].op.attrs["value"]
     write = ops[0].name == "store"
     return Access(address.attrs["file"], index, distance, ops[0].attrs["size"], write)

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
-from lamina.engine.jit.flow import Decoded
+from lamina.engine.jit.flow import Decoded, jump_distance
 from lamina.engine.jit.groups import Group, groups_of
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.shape import RETURNS, Part, parts_of
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.functions import MemoryWriter
-from lamina.engine.threaded.handlers import static_jump
 from lamina.engine.threaded.layout import (
     CONTENT_OFFSET,
     DATA_ENTRY,
@@ -53,6 +52,9 @@ declare dso_local i1 @touch(ptr, i64, i64)
 declare dso_local i64 @time(ptr)
 declare dso_local void @tlb_flush(ptr)
 declare dso_local void @tlb_flush_page(ptr, i64)
+declare dso_local void @tlb_flush_space(ptr, i64)
+declare dso_local void @tlb_flush_space_page(ptr, i64, i64)
+declare dso_local void @tlb_space(ptr)
 declare dso_local void @tlb_context(ptr)
 declare dso_local void @icache_flush(ptr)
 declare dso_local void @notify(ptr, i64, i64)
@@ -348,7 +350,9 @@ class RegionWriter(MemoryWriter):
 
     def op_operand(self, op: Op) -> None:
         name = op.attrs["operand"]
-        value = self.member.bits if name == "insn" else self.member.operands[name]
+        if name != "insn":
+            raise ValueError(f"{self.routine.name}: operand {name} is not known")
+        value = self.member.bits
         self.bind(op.results[0], str(value))
 
     def op_get(self, op: Op) -> None:
@@ -386,12 +390,10 @@ class RegionWriter(MemoryWriter):
         self._dispatch(self._pc_of(self.offset + self.member.length))
 
     def op_jump(self, op: Op) -> None:
-        operand = static_jump(op)
         self.out(f"store i64 {self._budget(1)}, ptr %bud")
-        if operand is None or self.member.ends:
+        if self.member.target is None or jump_distance(op) is None or self.member.ends:
             self._indirect(self.use(op.args[0]))
         else:
-            assert self.member.target is not None
             self._go(self.offset + self.member.target)
 
     def _indirect(self, target: str) -> None:

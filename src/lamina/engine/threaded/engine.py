@@ -76,6 +76,7 @@ class ThreadedEngine:
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
         self.set_time(offset=0, divisor=100, deterministic=False)
         self._map_regions()
+        self._runtime.tlb_begin(self.vcpu.address)
         self._empty_arena()
         self.state_changed()
 
@@ -141,7 +142,7 @@ class ThreadedEngine:
     def state_changed(self) -> None:
         """Registers or memory were changed from outside: nothing derived from them is kept."""
         self._runtime.tlb_flush(self.vcpu.address)
-        self._runtime.tlb_context(self.vcpu.address)
+        self._runtime.tlb_space(self.vcpu.address)
         self.vcpu.words[self.arch.layout.index["pending"]] = ALWAYS_PENDING
 
     def run(self, budget: int) -> Exit:

@@ -8,7 +8,8 @@ from lamina.engine.threaded.runtime_ir import names
 from lamina.isa.arch import Arch
 
 _FETCH = """
-; The fetch TLB has no entry: translate, find or make the code page, check it against memory.
+; The fetch TLB has no entry: translate, find or make the code page, check it against memory if that
+; was not done in this code epoch.
 define internal tailcc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b) noinline {{
   %a = ptrtoint ptr %pc to i64
   call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
@@ -49,16 +50,13 @@ empty:
   %r3 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r3
 fill:
+  %large = icmp ugt i64 %size, 4096
+  br i1 %large, label %note, label %enter
+note:
   call void @note_size(ptr %s, i64 %a, i64 %size)
-  %base = and i64 %a, -4096
-  %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
-  %table = inttoptr i64 %table.i to ptr
-  %number = lshr i64 %a, 12
-  %index = and i64 %number, {tlb_mask}
-  %entry = getelementptr inbounds [2 x i64], ptr %table, i64 %index
-  store i64 %base, ptr %entry
-  %entry.page = getelementptr inbounds i8, ptr %entry, i64 8
-  store ptr %page, ptr %entry.page
+  br label %enter
+enter:
+  call void @tlb_enter_code(ptr %s, i64 %a, ptr %page)
   %r4 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r4
 }}
@@ -76,8 +74,9 @@ define internal ptr @code_page(ptr %s, ptr %region, i64 %gpa) noinline {{
   %start = and i64 %rel, -4096
   %memory = getelementptr inbounds i8, ptr %host, i64 %start
   %known = load ptr, ptr %cell
+  %epoch = call i64 @word(ptr %s, i64 {at[code_epoch]})
   %new = icmp eq ptr %known, null
-  br i1 %new, label %allocate, label %compare
+  br i1 %new, label %allocate, label %old
 allocate:
   %next = call i64 @word(ptr %s, i64 {at[arena_next]})
   %end = call i64 @word(ptr %s, i64 {at[arena_end]})
@@ -90,6 +89,8 @@ take:
   call void @set_word(ptr %s, i64 {at[arena_next]}, i64 %after)
   %made = inttoptr i64 %next to ptr
   store ptr %made, ptr %cell
+  %made.epoch = getelementptr inbounds i8, ptr %made, i64 {EPOCH_OFFSET}
+  store i64 %epoch, ptr %made.epoch
   %made.source = getelementptr inbounds i8, ptr %made, i64 {SOURCE_OFFSET}
   call void @llvm.memcpy.p0.p0.i64(ptr %made.source, ptr %memory, i64 4096, i1 false)
   %edge0 = getelementptr inbounds i8, ptr %made, i64 {edge0}
@@ -97,7 +98,13 @@ take:
   call void @set_handler(ptr %edge0, ptr @h.edge)
   call void @set_handler(ptr %edge1, ptr @h.edge)
   ret ptr %made
+old:
+  %epoch.p = getelementptr inbounds i8, ptr %known, i64 {EPOCH_OFFSET}
+  %compared = load i64, ptr %epoch.p
+  %current = icmp eq i64 %compared, %epoch
+  br i1 %current, label %good, label %compare
 compare:
+  store i64 %epoch, ptr %epoch.p
   %source = getelementptr inbounds i8, ptr %known, i64 {SOURCE_OFFSET}
   %difference = call i32 @memcmp(ptr %source, ptr %memory, i64 4096)
   %same = icmp eq i32 %difference, 0

@@ -12,7 +12,8 @@ from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
 from lamina.isa.insn import Insn
 
-REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
+REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
+REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
 _STATEFUL |= REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
 
@@ -154,10 +155,8 @@ class MemoryWriter(FloatWriter):
 
     def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
         size = op.attrs["size"]
-        call = (
-            f"call ptr @phys_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
-        )
-        pointer = self.temp(call)
+        call = f"call ptr @ram_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
+        pointer = self.temp(call + " alwaysinline")
         ok = self.temp(f"icmp ne ptr {pointer}, null")
         # Where there is no RAM the access goes to a dead word, so that no branch is needed.
         safe = self.temp(f"select i1 {ok}, ptr {pointer}, ptr {self.engine_word('mmio_value')}")
@@ -213,6 +212,16 @@ class MemoryWriter(FloatWriter):
 
     def op_tlb_flush_page(self, op: Op) -> None:
         self.out(f"call void @tlb_flush_page(ptr %s, i64 {self.use(op.args[0])})")
+
+    def op_tlb_flush_space(self, op: Op) -> None:
+        self.out(f"call void @tlb_flush_space(ptr %s, i64 {self.use(op.args[0])})")
+
+    def op_tlb_flush_space_page(self, op: Op) -> None:
+        space, gva = (self.use(a) for a in op.args)
+        self.out(f"call void @tlb_flush_space_page(ptr %s, i64 {space}, i64 {gva})")
+
+    def op_tlb_space(self, op: Op) -> None:
+        self.out("call void @tlb_space(ptr %s)")
 
     def op_tlb_context(self, op: Op) -> None:
         self.out("call void @tlb_context(ptr %s)")

@@ -3,6 +3,7 @@
 from lamina.engine.threaded import hostfloat
 from lamina.engine.threaded.decoder import DecoderTables, places
 from lamina.engine.threaded.fetch_ir import fetch
+from lamina.engine.threaded.flush_ir import flushes
 from lamina.engine.threaded.functions import RoutineWriter, WholeWriter, has_rare_cases
 from lamina.engine.threaded.handlers import HandlerWriter
 from lamina.engine.threaded.layout import ThreadedLayout
@@ -10,6 +11,7 @@ from lamina.engine.threaded.memory_ir import memory
 from lamina.engine.threaded.region_ir import region
 from lamina.engine.threaded.runtime_ir import HEAD, boundary
 from lamina.engine.threaded.state_ir import state
+from lamina.engine.threaded.tlb_ir import tlb
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import Arch
@@ -28,6 +30,8 @@ def runtime_text(arch: Arch) -> str:
         fetch(arch, layout),
         memory(arch, layout),
         region(arch, layout),
+        tlb(arch, layout),
+        flushes(arch, layout),
         state(arch, layout),
         decoder.text(),
     ]

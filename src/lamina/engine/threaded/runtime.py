@@ -74,7 +74,8 @@ class Runtime:
         self.decode_address = ctypes.CFUNCTYPE(ctypes.c_uint64)(self.address("decode_address"))
         change = ctypes.CFUNCTYPE(None, state)
         self.tlb_flush = change(self.address("tlb_flush"))
-        self.tlb_context = change(self.address("tlb_context"))
+        self.tlb_begin = change(self.address("tlb_begin"))
+        self.tlb_space = change(self.address("tlb_space"))
 
     def _image(self, arch: Arch) -> CodeImage:
         key = _runtime_key(arch)

@@ -12,11 +12,13 @@ from lamina.engine.llvm.listing import list_function
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.decoder import Handler, places
 from lamina.engine.threaded.fetch_ir import fetch
+from lamina.engine.threaded.flush_ir import flushes
 from lamina.engine.threaded.handlers import HandlerWriter, has_static_jump
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
 from lamina.engine.threaded.runtime_ir import HEAD, boundary
 from lamina.engine.threaded.state_ir import state
+from lamina.engine.threaded.tlb_ir import tlb
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import Arch
@@ -69,7 +71,8 @@ def _annotate(text: str, arch: Arch, layout: ThreadedLayout) -> str:
 
 def _runtime(arch: Arch, layout: ThreadedLayout) -> dict[str, str]:
     """Declarations of the hand-written half's functions, by name."""
-    text = boundary(arch, layout) + fetch(arch, layout) + memory(arch, layout) + state(arch, layout)
+    parts = (boundary, fetch, memory, tlb, flushes, state)
+    text = "".join(part(arch, layout) for part in parts)
     found = {}
     for internal, kind, name, parameters in _DEFINE.findall(text):
         types = ", ".join(p.split(" %")[0] for p in parameters.split(", "))
