@@ -16,28 +16,33 @@ from weakref import WeakSet
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
+from lamina.engine.code.store import CodeStore, code_folder
 from lamina.engine.jit.hotspots import SECONDS_A_SAMPLE, HotSpots, Spot
+from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.region import PageView
 from lamina.engine.jit.service import CompilerService
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.threaded.layout import (
+    CODE_PAGE,
     CONTENT_OFFSET,
     FETCH_ENTRY,
+    PAGE_RECORDS,
     RECORD,
     SOURCE_OFFSET,
     TLB_ENTRIES,
 )
-from lamina.engine.threaded.runtime import runtime
+from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
-TABLE = 1 << 16  # entries into regions
+STORE_BYTES = 256 << 20  # of regions on disk
 
 
 @cache
 def compiler(arch: Arch) -> CompilerService:
     """The process's compiler for an architecture."""
-    return CompilerService(arch, runtime(arch).resolve)
+    store = CodeStore(code_folder() / "regions", STORE_BYTES)
+    return CompilerService(arch, RegionLibrary(code_version(arch), runtime(arch).resolve, store))
 
 
 class Sampler:
@@ -92,13 +97,11 @@ class JitEngine(ThreadedEngine):
         self.running = False
         self._generation = 0
         self._compiler = compiler(arch)
-        self._spots = HotSpots(self._compiler.decoder, self._view, self.eager)
+        self._spots = HotSpots(self._compiler.decoder, self._view, self._forget, self.eager)
         super().__init__(arch, index, space, on_notify)
-        self._table = (ctypes.c_uint64 * (2 * TABLE))()
-        self._numbers: dict[tuple[int, int], int] = {}
-        self._ready: deque[tuple[Spot, int, int]] = deque()  # with address, generation
-        self._word("region_table", ctypes.addressof(self._table))
-        self._region_offset = self._runtime.address("h.region") - self._runtime.decode_address()
+        self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
+        self._known_pages = 0  # up to this address pages were looked at
+        self._decode = self._runtime.decode_address()
         self._arena_start = ctypes.addressof(self._arena_anchor)
         self._arena_bytes = memoryview(self._arena)
         self._arena_words = self._arena_bytes.cast("i")
@@ -118,16 +121,22 @@ class JitEngine(ThreadedEngine):
 
     def _empty_arena(self) -> None:
         self._generation += 1
+        self._known_pages = 0
         self._spots.clear()
         super()._empty_arena()
 
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
         self.link_ready()
+        self._look_at_new_pages()
         pc = self.vcpu.pc
         page = self._page_of(pc >> PAGE_SHIFT)
         if page == 0 or self._is_linked(page, pc % PAGE_SIZE):
             return
+        if self._content(page) == 0:
+            self._identify(page)
+            if self._is_linked(page, pc % PAGE_SIZE):
+                return
         spot = self._spots.sample(pc, self._page_of)
         if spot is not None:
             self._submit(spot)
@@ -135,48 +144,59 @@ class JitEngine(ThreadedEngine):
     def link_ready(self) -> None:
         """Lead records into the regions that are compiled."""
         while self._ready:
-            spot, address, generation = self._ready.popleft()
-            if generation == self._generation:
-                self._link(spot, address)
+            spot, compiled, generation = self._ready.popleft()
+            if generation != self._generation:
+                continue
+            for page in spot.pages.values():
+                content = self._content(page)
+                if content == 0:
+                    self._identify(page)
+                else:
+                    self._lead(page, content, compiled)
 
     def _submit(self, spot: Spot) -> None:
-        number = self._compiler.contents.number
         generation = self._generation
 
-        def done(address: int) -> None:
+        def done(compiled: Compiled | None) -> None:
             spot.done = True
-            if address:
-                self._ready.append((spot, address, generation))
+            if compiled is not None:
+                self._ready.append((spot, compiled, generation))
                 self.vcpu.request(REQUEST_SAMPLE)
 
+        number = self._compiler.library.number
         contents = {n: number(source) for n, source in spot.region.pages.items()}
         self._compiler.submit(spot, contents, done)
 
-    def _link(self, spot: Spot, address: int) -> None:
-        """Lead the records of a region's entries into it, in pages that are still the same."""
-        region, number = spot.region, self._compiler.contents.number
-        for distance, page in spot.pages.items():
-            at = page - self._arena_start + SOURCE_OFFSET
-            source = region.pages[distance]
-            if self._arena_bytes[at : at + PAGE_SIZE] != source:
-                continue
-            ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = number(source)
-            for i, entry in enumerate(region.entries):
-                if entry >> PAGE_SHIFT == distance:
-                    self._lead(page + entry % PAGE_SIZE // 2 * RECORD, address, i)
+    # -- linking ---------------------------------------------------------------------------------
+    def _look_at_new_pages(self) -> None:
+        """Lead code pages that were made since the last time into the regions that are known."""
+        at = self._known_pages or self._arena_start
+        end = self.vcpu.words[self.layout.at["arena_next"] // 8]
+        while at < end:
+            self._identify(at)
+            at += CODE_PAGE
+        self._known_pages = at
 
-    def _lead(self, record: int, address: int, entry: int) -> None:
-        """Lead one record into an entry of a region."""
-        number = self._numbers.get((address, entry))
-        if number is None:
-            number = len(self._numbers)
-            if number == TABLE:
-                return
-            self._numbers[address, entry] = number
-            self._table[2 * number] = address
-            self._table[2 * number + 1] = entry
-        ctypes.c_uint32.from_address(record + 8).value = number
-        ctypes.c_int32.from_address(record).value = self._region_offset
+    def _identify(self, page: int) -> None:
+        """Give a code page the number of its contents, and lead it into what is compiled of it."""
+        library = self._compiler.library
+        content = library.number(self._source(page))
+        ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = content
+        for compiled in library.at(content):
+            self._lead(page, content, compiled)
+
+    def _forget(self, page: int) -> None:
+        """Decode a code page anew as it runs."""
+        ctypes.memset(page, 0, PAGE_RECORDS * RECORD)
+        self._identify(page)
+
+    def _lead(self, page: int, content: int, compiled: Compiled) -> None:
+        """Lead the records of a region's entries in a page into it."""
+        distance = compiled.address - self._decode
+        for number, offset in compiled.entries_in(content):
+            record = page + offset // 2 * RECORD
+            ctypes.c_uint32.from_address(record + 8).value = number
+            ctypes.c_int32.from_address(record).value = distance
 
     # -- code pages ------------------------------------------------------------------------------
     def _page_of(self, number: int) -> int:
@@ -188,12 +208,17 @@ class JitEngine(ThreadedEngine):
         at = (table + (gva >> PAGE_SHIFT) % TLB_ENTRIES * FETCH_ENTRY) // 8
         return int(words[at + 1]) if words[at] == gva else 0
 
+    def _source(self, page: int) -> bytes:
+        at = page - self._arena_start + SOURCE_OFFSET
+        return bytes(self._arena_bytes[at : at + PAGE_SIZE])
+
+    def _content(self, page: int) -> int:
+        return ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value
+
     def _view(self, page: int) -> PageView:
-        at = page - self._arena_start
-        words, first = self._arena_words, at // 4
-        source = bytes(self._arena_bytes[at + SOURCE_OFFSET : at + SOURCE_OFFSET + PAGE_SIZE])
-        return PageView(source, lambda offset: words[first + offset * 2] != 0)
+        words, first = self._arena_words, (page - self._arena_start) // 4
+        return PageView(self._source(page), lambda offset: words[first + offset * 2] != 0)
 
     def _is_linked(self, page: int, offset: int) -> bool:
         first = (page - self._arena_start) // 4
-        return bool(self._arena_words[first + offset * 2] == self._region_offset)
+        return not self._runtime.holds(self._decode + self._arena_words[first + offset * 2])

@@ -9,24 +9,23 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lamina.engine.code.arena import CodeArenaFull, Placed, process_arena
-from lamina.engine.jit.contents import Contents
+from lamina.engine.code.image import CodeImage
 from lamina.engine.jit.flow import Decoder
 from lamina.engine.jit.hotspots import Spot
+from lamina.engine.jit.library import FUNCTION, Compiled, RegionLibrary
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.writer import region_module
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
-MAX_REGIONS = 4_000  # a process
 
-Done = Callable[[int], None]
+Done = Callable[[Compiled | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Compile a spot's region; `done` gets its address, or 0."""
+    """Compile a spot's region; `done` gets it, or None. `contents`: the numbers of its pages."""
 
     spot: Spot
     contents: dict[int, int]
@@ -36,22 +35,22 @@ class Job:
 class CompilerService:
     """Compiles regions of one architecture in the background."""
 
-    def __init__(self, arch: Arch, resolve: Callable[[str], int]) -> None:
+    def __init__(self, arch: Arch, library: RegionLibrary) -> None:
         self._arch = arch
         self._layout = ThreadedLayout(arch)
-        self._resolve = resolve
         self.decoder = Decoder(arch)
-        self.contents = Contents()
+        self.library = library
         self._jobs: list[Job] = []
         self._wake = threading.Condition()  # guards the list
         self._busy = False
-        self._known: dict[tuple[object, ...], int] = {}
-        self._placed: list[Placed] = []
         self._closing = False
         self._thread: threading.Thread | None = None
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
-        """Queue a region; the hottest is compiled first. `contents`: the numbers of its pages."""
+        """Queue a region; the hottest is compiled first."""
+        if self.library.knows(spot.region, contents):
+            done(None)
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="lamina-compiler", daemon=True)
             self._thread.start()
@@ -85,34 +84,16 @@ class CompilerService:
                 job = max(self._jobs, key=lambda job: job.spot.heat)
                 self._jobs.remove(job)
                 self._busy = True
-            address = 0
+            compiled = None
             try:
-                address = self._compile(job.spot.region, job.contents)
+                image = self._compile(job.spot.region)
+                compiled = self.library.add(job.spot.region, job.contents, image)
             except Exception:
                 log.exception("a region could not be compiled")
-            job.done(address)
+            job.done(compiled)
 
-    def _compile(self, region: Region, contents: dict[int, int]) -> int:
-        pages = tuple(sorted(contents.items()))
-        key = (region.entries, pages, tuple(region.members), region.grouped)
-        if key in self._known:
-            return self._known[key]
-        if len(self._known) >= MAX_REGIONS:
-            return 0
-        name = f"region{len(self._known)}"
-        self._known[key] = 0
-        text = region_module(name, region, contents, self._arch, self._layout)
-        address = self._known[key] = self._place(name, text)
-        return address
-
-    def _place(self, name: str, text: str) -> int:
-        """The address of a compiled module's function; 0 if there is no room for it."""
+    def _compile(self, region: Region) -> CodeImage:
         from lamina.engine.llvm.compiler import compile_image  # LLVM costs 45 MB
 
-        image = compile_image(text, passes="region")
-        try:
-            placed = process_arena().place(image, self._resolve)
-        except CodeArenaFull:
-            return 0
-        self._placed.append(placed)
-        return placed.address_of(name)
+        text = region_module(FUNCTION, region, self._arch, self._layout)
+        return compile_image(text, passes="region")

@@ -7,7 +7,6 @@ The budget is counted per block and looked at on backward jumps. Control that mo
 guest page checks there, in the fetch TLB, that the page is the one that was compiled.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
@@ -76,23 +75,15 @@ class _Edge:
 
 
 class RegionWriter(MemoryWriter):
-    """Writes one region. `contents`: the number of each page's contents, by page."""
+    """Writes one region."""
 
     ram_metadata = RAM
 
-    def __init__(
-        self,
-        name: str,
-        region: Region,
-        contents: Mapping[int, int],
-        arch: Arch,
-        layout: ThreadedLayout,
-    ) -> None:
+    def __init__(self, name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> None:
         start = region.entries[0]
         super().__init__(region.members[start].routine, arch, layout)
         self.name = name
         self.region = region
-        self.contents = contents
         self.offset = start
         self.member: Decoded = region.members[start]
         self._parts = parts_of(region)
@@ -198,17 +189,11 @@ class RegionWriter(MemoryWriter):
         if len(entries) == 1:
             return [*lines, "br label %e0"]
         lines += [
-            "%n.p = getelementptr inbounds i8, ptr %r, i64 8",
-            "%n = load i32, ptr %n.p",
-            "%n.w = zext i32 %n to i64",
-            f"%table.p = getelementptr inbounds i8, ptr %s, i64 {at['region_table']}",
-            f"%table = load ptr, ptr %table.p{STATE}",
-            "%cell = getelementptr inbounds [2 x i64], ptr %table, i64 %n.w",
-            "%cell.e = getelementptr inbounds i8, ptr %cell, i64 8",
-            "%which = load i64, ptr %cell.e",
+            "%which.p = getelementptr inbounds i8, ptr %r, i64 8",
+            "%which = load i32, ptr %which.p",
         ]
-        cases = " ".join(f"i64 {i}, label %e{i}" for i in range(1, len(entries)))
-        return [*lines, f"switch i64 %which, label %e0 [ {cases} ]"]
+        cases = " ".join(f"i32 {i}, label %e{i}" for i in range(1, len(entries)))
+        return [*lines, f"switch i32 %which, label %e0 [ {cases} ]"]
 
     def _entries(self) -> None:
         """The blocks that load what an entry needs."""
@@ -280,7 +265,9 @@ class RegionWriter(MemoryWriter):
         code = self.temp(f"load ptr, ptr {code_at}{TLB}")
         content_at = self.temp(f"getelementptr inbounds i8, ptr {code}, i64 {CONTENT_OFFSET}")
         content = self.temp(f"load i64, ptr {content_at}")
-        same = self.temp(f"icmp eq i64 {content}, {self.contents[number]}")
+        at = sorted(self.region.pages).index(number)
+        due_at = self.temp(f"getelementptr inbounds i64, ptr @contents, i64 {at}")
+        same = self.temp(f"icmp eq i64 {content}, {self.temp(f'load i64, ptr {due_at}')}")
         self.branch(same, go, out, (1, 0))
         self.open(out)
         self._dispatch(self._pc_of(target))
@@ -492,14 +479,14 @@ def _local(file: str, index: int) -> str:
     return f"%{file}{index}"
 
 
-def region_module(
-    name: str,
-    region: Region,
-    contents: Mapping[int, int],
-    arch: Arch,
-    layout: ThreadedLayout,
-) -> str:
-    """An LLVM module of one region."""
-    writer = RegionWriter(name, region, contents, arch, layout)
+def region_module(name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> str:
+    """An LLVM module of one region. The numbers of its pages' contents, which only the process
+    knows that runs it, are the addresses of symbols `content.DISTANCE`."""
+    writer = RegionWriter(name, region, arch, layout)
     text = writer.text()
-    return "\n".join([RUNTIME, DECLARATIONS, *sorted(writer.declares), text, METADATA]) + "\n"
+    symbols = [f'@"content.{page}"' for page in sorted(region.pages)]
+    cells = ", ".join(f"i64 ptrtoint (ptr {symbol} to i64)" for symbol in symbols)
+    numbers = [f"{symbol} = external dso_local global i8" for symbol in symbols]
+    numbers.append(f"@contents = internal constant [{len(symbols)} x i64] [{cells}]")
+    parts = [RUNTIME, DECLARATIONS, *sorted(writer.declares), *numbers, text, METADATA]
+    return "\n".join(parts) + "\n"

@@ -162,19 +162,6 @@ go:
   ret i64 %res
 }}
 
-; A record that a compiled region has taken over: its number stands in the immediate.
-define dso_local tailcc i64 @h.region(ptr %s, ptr %r, i64 %b) {{
-  %n.p = getelementptr inbounds i8, ptr %r, i64 8
-  %n = load i32, ptr %n.p
-  %n.w = zext i32 %n to i64
-  %table.i = call i64 @word(ptr %s, i64 {at[region_table]})
-  %table = inttoptr i64 %table.i to ptr
-  %cell = getelementptr inbounds [2 x i64], ptr %table, i64 %n.w
-  %target = load ptr, ptr %cell
-  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
-  ret i64 %res
-}}
-
 define internal i64 @record_pc(ptr %s, ptr %r) alwaysinline {{
   %bias = call i64 @word(ptr %s, i64 {at[pc_bias]})
   %r.i = ptrtoint ptr %r to i64

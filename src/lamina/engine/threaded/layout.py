@@ -68,7 +68,6 @@ _WORDS = (
     "left_budget",  # what an abandoned instruction in a compiled region leaves of the budget
     "region_value",  # two words: the value of an access that compiled code could not make itself
     "region_value_high",
-    "region_table",  # compiled regions (engine.jit): address and number of the entry, 16 bytes each
 )
 
 

@@ -21,7 +21,7 @@ SOURCES = ("base", "ir", "isa", "engine")  # the folders that make the runtime
 
 
 @cache
-def _runtime_key(arch: Arch) -> str:
+def code_version(arch: Arch) -> str:
     """A key for code derived from Lamina's own sources: their contents, LLVM, the host's CPU."""
     package = Path(lamina.__file__).parent
     digest = hashlib.sha256()
@@ -59,7 +59,7 @@ def _store() -> CodeStore:
 
 def is_compiled(arch: Arch) -> bool:
     """Whether the runtime is on disk: if not, the first engine of a process takes seconds."""
-    return _runtime_key(arch) in _store()
+    return code_version(arch) in _store()
 
 
 class Runtime:
@@ -78,7 +78,7 @@ class Runtime:
         self.tlb_space = change(self.address("tlb_space"))
 
     def _image(self, arch: Arch) -> CodeImage:
-        key = _runtime_key(arch)
+        key = code_version(arch)
         kept = _store().get(key)
         self.from_cache = kept is not None
         if kept is not None:
@@ -93,6 +93,10 @@ class Runtime:
     def address(self, name: str) -> int:
         """Where a function of the runtime lies; CodeError if there is none of that name."""
         return self._placed.address_of(name)
+
+    def holds(self, address: int) -> bool:
+        """Whether code at an address is the runtime's own."""
+        return 0 <= address - self._placed.address < self._placed.size
 
     def resolve(self, name: str) -> int:
         """What compiled regions may call: the runtime's functions, and the library's few."""
