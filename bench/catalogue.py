@@ -49,7 +49,7 @@ NATIVE_TARGET = 2.5  # all compute sets, times native, geometric mean
 _TABLE = """
     integer  alu iteration 600      mul iteration 400       div iteration 150
     integer  fib call 150           qsort element 60        libqsort element 50
-    integer  heapsort element 80    sieve element 2         matmul mac 120
+    integer  heapsort element 80    sieve element 8         matmul mac 120
     integer  fannkuch permutation 100  sha256 MB 40         crc32 MB 200
     integer  interp operation 40    icall call 20           json KB 25
     integer  strops MB 800
