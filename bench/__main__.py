@@ -1,13 +1,12 @@
 """Lamina's speed beside QEMU's and the host's own. See docs/benchmarks/README.md.
 
-    python -m bench                     everything, as one table
-    python -m bench run fib qsort       a few workloads on Lamina, at once
-    python -m bench machine             the loop, boots and commands
-    python -m bench list                the workloads
+python -m bench                     everything, as one table
+python -m bench run fib qsort       a few workloads on Lamina, at once
+python -m bench machine             the loop, boots and commands
+python -m bench list                the workloads
 """
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,16 +25,25 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(command="table")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="some workloads, figures as they come"))
     machine = commands.add_parser("machine", help="the loop, boots and commands")
-    machine.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MACHINE_CHOICES)}")
+    machine.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(MACHINE_CHOICES)}"
+    )
     machine.add_argument("--write", action="store_true", help="write machine.md and its plot")
-    for command in (machine,):
-        _add_common(command, rounds=5)
+    _add_common(machine, rounds=5)
+    table = commands.add_parser("table", help="workloads, boots and SMP as one table")
+    table.add_argument("names", nargs="*", metavar="NAME", help="workloads, sets, boot, smp")
+    table.add_argument("--quick", action="store_true", help="a twentieth of the work, one round")
+    table.add_argument("--engine", help="Lamina's engine (default: its own default)")
+    table.add_argument("--json", metavar="FILE", help="keep the raw figures in FILE")
+    table.add_argument("--write", action="store_true", help="write workloads.md and its plot")
+    _add_common(table, rounds=5)
     commands.add_parser("list", help="the workloads, their sets and units")
-    given = parser.parse_args(argv)
+    first = argv[0] if argv else ""
+    implied = [] if first in (*commands.choices, "-h", "--help") else ["table"]
+    given = parser.parse_args([*implied, *argv])
     if given.command == "machine" and (unknown := set(given.names) - set(MACHINE_CHOICES)):
         parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(MACHINE_CHOICES)}")
     return given
@@ -71,7 +79,13 @@ def _positive(text: str) -> int:
 
 def qemu_program(given: argparse.Namespace) -> str | None:
     """The QEMU to compare with, or None."""
-    return shutil.which("qemu-system-riscv64") if given.qemu is None else given.qemu or None
+    if given.qemu is not None:
+        return given.qemu or None
+    from bench import qemu
+    from bench.run import told
+    from lamina.cli.progress import progress_on_stderr
+
+    return qemu.newest(told, progress_on_stderr())
 
 
 def dispatch(given: argparse.Namespace, folder: Path) -> int:
@@ -87,6 +101,10 @@ def dispatch(given: argparse.Namespace, folder: Path) -> int:
             from bench import machine
 
             return machine.run(given, qemu_program(given), folder)
+        case "table":
+            from bench import whole
+
+            return whole.run(given, qemu_program(given), folder)
         case "run":
             from bench import run
 

@@ -36,18 +36,32 @@ def children(pid: int) -> list[int]:
     return [int(child) for path in lists for child in path.read_text().split()]
 
 
+def runnable(pid: int) -> bool:
+    """True if a thread of a process or of its descendants runs or waits for a CPU."""
+    try:
+        states = [
+            path.read_text().rpartition(")")[2].split()[0]
+            for path in Path(f"/proc/{pid}/task").glob("*/stat")
+        ]
+        return "R" in states or any(runnable(child) for child in children(pid))
+    except OSError:
+        return False
+
+
 def settled(
     read: Callable[[], float],
+    busy: Callable[[], bool],
     patience: float = 20.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> float:
-    """The CPU time when the process has come to rest, or after `patience` seconds."""
+    """The CPU time when the process has come to rest, or after `patience` seconds. On a busy host
+    little CPU time alone is no rest: `busy` tells whether more is asked for."""
     last, left = read(), patience
     while left > 0:
         sleep(WINDOW)
         left -= WINDOW
         now = read()
-        if now - last < QUIET * WINDOW:
+        if now - last < QUIET * WINDOW and not busy():
             return now
         last = now
     return last

@@ -14,7 +14,10 @@ from bench.catalogue import Workload
 TEXT_SIZE, LINES = 4 << 20, 64397
 MEGABYTES = TEXT_SIZE / (1 << 20)
 LCG = (6364136223846793005, 1442695040888963407, (1 << 64) - 1)
-SYLLABLES = "ka lo mi ter an vos del qui sha ro pen zu ist ga nor bel ti ux fra men".split()
+SYLLABLES = (
+    *("ka", "lo", "mi", "ter", "an", "vos", "del", "qui", "sha", "ro"),
+    *("pen", "zu", "ist", "ga", "nor", "bel", "ti", "ux", "fra", "men"),
+)
 
 PROGRAM_PYTHON = """\
 def primes(limit):
@@ -98,7 +101,9 @@ APPLICATIONS = {
     "sha256sum": Application("sha256sum < text > out", MEGABYTES),
     "md5sum": Application("md5sum < text > out", MEGABYTES),
     "sort": Application("sort < text > out", LINES),
-    "grep": Application("grep -E '(ka|lo)[a-z]*(ter|an) .*(men|fra) [0-9]+$' < text > out", MEGABYTES),
+    "grep": Application(
+        "grep -E '(ka|lo)[a-z]*(ter|an) .*(men|fra) [0-9]+$' < text > out", MEGABYTES
+    ),
     "pystart": Application("/usr/bin/python3 -I -c 'print(6 * 7)' > out", 1),
     "pybench": Application("/usr/bin/python3 -I bench.py > out", 1),
 }

@@ -22,7 +22,17 @@ GUEST = ("-target", "riscv64-linux-musl", "-mcpu=baseline_rv64")
 NATIVE = ("-target", "x86_64-linux-musl", "-mcpu=x86_64")
 SCALAR = ("-fno-vectorize", "-fno-slp-vectorize")
 FLAGS = (
-    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-fomit-frame-pointer", "-static", "-s", "-Wall", "-Wextra", "-Werror"),
+    *(
+        "-std=c11",
+        "-D_GNU_SOURCE",
+        "-O2",
+        "-fomit-frame-pointer",
+        "-static",
+        "-s",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ),
     "-falign-functions=1024",  # no small loop crosses a page by chance: QEMU is slow at those
     "-ffp-contract=off",  # a fused multiply-add rounds once: checksums would differ
     "-fno-sanitize=all",  # zig cc turns on the undefined-behaviour sanitizer by default

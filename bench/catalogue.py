@@ -44,6 +44,7 @@ GROUPS = (
     Group("guestjit", "Guest JIT, self-modifying code", 4.0, False),
     Group("apps", "Shell and applications", 2.5, False),
 )
+SMP = "smp"  # the set of smp.py, with a table of its own
 NATIVE_TARGET = 2.5  # all compute sets, times native, geometric mean
 
 _TABLE = """
@@ -64,6 +65,7 @@ _TABLE = """
     system   mprotect call 15       signal signal 40        segv fault 7
     system   fork fork 50           forkexec exec 20        pipe switch 10
     guestjit smc patch 60           jitgen function 50
+    smp      thr2 iteration 300     amo2 operation 60       mprotect2 call 10
 """
 
 
@@ -81,7 +83,7 @@ COMPILED = _read(_TABLE)
 
 def chosen(names: Sequence[str], everything: Sequence[Workload]) -> list[Workload]:
     """Those of the named sets and workloads, in the catalogue's order; all for no names."""
-    known = {workload.name for workload in everything} | {group.name for group in GROUPS}
+    known = {name for workload in everything for name in (workload.name, workload.group)}
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{', '.join(unknown)}: not a set or workload; see python -m bench list")
     return [w for w in everything if not names or w.name in names or w.group in names]

@@ -1,4 +1,4 @@
-"""Numbers as a table shows them, and the statistics of it. Pure functions; called by the reports."""
+"""Numbers as a table shows them, and means. Pure functions; called by the reports."""
 
 import math
 import statistics

@@ -6,6 +6,7 @@ state of rest before it to the state of rest after it, so what a compiler in the
 for a workload after its end is charged to that workload, too.
 """
 
+import contextlib
 import os
 import re
 import select
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from bench.accounts import cpu_seconds, settled
+from bench.accounts import cpu_seconds, runnable, settled
 from bench.process import TAIL, BenchError
 
 READY = re.compile(rb"@ready\r?\n")
@@ -79,7 +80,8 @@ class Guest:
         return Answer(text, status, self._rest() - before, wall)
 
     def _rest(self) -> float:
-        return settled(lambda: cpu_seconds(self._process.pid))
+        pid = self._process.pid
+        return settled(lambda: cpu_seconds(pid), lambda: runnable(pid))
 
     def _read_to(self, pattern: re.Pattern[bytes], timeout: float) -> tuple[str, int]:
         """Everything before the pattern, and its number if it has one."""
@@ -111,7 +113,5 @@ class Guest:
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(OSError):  # what was not written goes with the process
                     pipe.close()
-                except OSError:
-                    pass  # what was not written goes with the process

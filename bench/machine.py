@@ -11,6 +11,7 @@ from bench.boot import BootBench
 from bench.loop import LoopBench
 from bench.report import (
     Section,
+    host,
     loop_section,
     markdown,
     plot,
@@ -23,6 +24,10 @@ from bench.startup import StartupBench
 from bench.subjects import qemu_version
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "machine.md"
+TITLE = "The machine's speed, measured"
+INTRODUCTION = (
+    "Made by `python -m bench machine`: medians of runs in turn, CPU time of all threads."
+)
 CHOICES = ("loop", "boot", "command", "startup")
 
 
@@ -64,7 +69,7 @@ def _boot(
     image = debian.ensure(progress_on_stderr())
     bench = BootBench(folder, cache, qemu_program, image, to_command=name == "command")
     found = in_turn(bench.subjects, rounds, lambda t: print(f"  {t}", file=sys.stderr))
-    note = f"From process start; {image.packages[0]}, one hart, 512 MiB, the same files for all."
+    note = f"From process start; {image.packages[0]}, one hart, 1 GiB, the same files for all."
     return process_section(f"Debian: {title}", note, found, names)
 
 
@@ -78,6 +83,8 @@ def run(given: argparse.Namespace, qemu_program: str | None, folder: Path) -> in
         drawn = plot(sections, picture)
         qemu = [qemu_version(qemu_program)] if qemu_program else []
         PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(markdown(sections, [*versions(), *qemu], picture.name if drawn else None))
+        facts = [host(), *versions(), *qemu]
+        picture_name = picture.name if drawn else None
+        PAGE.write_text(markdown(sections, facts, picture_name, TITLE, INTRODUCTION))
         print(f"written: {PAGE}" + ("" if drawn else " (no plot: matplotlib is not installed)"))
     return 0

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from bench import applications, build, image
 from bench.catalogue import COMPILED, Workload, chosen
-from bench.native import Native
-from bench.sampling import NATIVE, Commands, Sample, Suite
 from bench.figures import quantity
-from bench.subjects import Emulator, Machine, lamina_environment
+from bench.native import Native
+from bench.sampling import Commands, Sample, Suite
+from bench.subjects import LAMINA, NATIVE, QEMU, VECTOR, Emulator, Machine, lamina_environment
 
 EVERYTHING = (*COMPILED, *applications.WORKLOADS)
-LAMINA, QEMU, VECTOR = "lamina", "qemu", "native, vectorised"
 
 
 def told(text: str) -> None:
@@ -54,7 +53,8 @@ def prepare(
     from lamina.images import debian
 
     base = debian.ensure(progress_on_stderr())
-    archive, packages, files = b"", [], {}
+    archive, packages = b"", list[str]()
+    files: dict[str, bytes] = {}
     if any(w.name in applications.APPLICATIONS for w in workloads):
         archive, packages = image.applications(base, progress_on_stderr())
         files = dict(applications.files())
@@ -73,7 +73,7 @@ def scales(
     return [(w, max(1, round(w.scaled(quick) * scale))) for w in workloads]
 
 
-def run(given: argparse.Namespace, qemu_program: Callable[[], str], folder: Path) -> int:
+def run(given: argparse.Namespace, qemu_program: Callable[[], str | None], folder: Path) -> int:
     """Measure and print; the exit status."""
     workloads = chosen(given.names, EVERYTHING)
     subjects = [name.strip() for name in given.subjects.split(",")]
@@ -84,7 +84,10 @@ def run(given: argparse.Namespace, qemu_program: Callable[[], str], folder: Path
         cache = folder / "cache" if given.fresh else None
         emulators.append(Emulator(LAMINA, None, given.engine, lamina_environment(cache)))
     if QEMU in subjects:
-        emulators.append(Emulator(QEMU, qemu_program()))
+        program = qemu_program()
+        if program is None:
+            raise ValueError("qemu: there is none; name one with --qemu")
+        emulators.append(Emulator(QEMU, program))
     natives = [NATIVE] if NATIVE in subjects else []
     prepared = prepare(workloads, folder, natives, given.cpus)
     with prepared.hosts() as hosts:

@@ -17,7 +17,6 @@ from bench.guest import Answer, Guest
 from bench.process import BenchError
 from bench.subjects import Emulator, Machine
 
-NATIVE = "native"
 TIMEOUT = 180.0
 NATIVE_SECONDS = 0.3  # a shorter native sample is repeated with a larger scale
 
@@ -147,7 +146,9 @@ class Suite:
                 self._native_scale[key] = scale * factor
             self._compare(workload, name, first)
             larger = self._native_scale[key]
-            self._keep(workload, name, first if larger == scale else sample(subject, workload, larger))
+            self._keep(
+                workload, name, first if larger == scale else sample(subject, workload, larger)
+            )
         except BenchError as error:
             self._fail(f"{workload.name} on {name}: {error}")
 

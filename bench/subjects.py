@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LAMINA, QEMU, NATIVE, VECTOR = "lamina", "qemu", "native", "native, vectorised"
 SOURCES = Path(__file__).resolve().parents[1] / "src"
 
 

@@ -9,6 +9,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "vdso.h"
 #include "work.h"
 
 #define THOUSAND 1000u
@@ -28,8 +29,10 @@ static uint64_t clock_reads(uint64_t scale, uint64_t *units)
 {
     struct timeval last = {0}, now;
     uint64_t forward = 0;
+    clock_function *read_clock = kernels_clock();
+    check(read_clock != NULL, "vDSO");
     for (uint64_t n = scale * 100 * THOUSAND; n; n--) {
-        gettimeofday(&now, NULL);
+        read_clock(&now, NULL);
         forward += now.tv_sec > last.tv_sec ||
                    (now.tv_sec == last.tv_sec && now.tv_usec >= last.tv_usec);
         last = now;
