@@ -53,9 +53,9 @@ _TABLE = """
     integer  heapsort element 80    sieve element 8         matmul mac 120
     integer  fannkuch permutation 100  sha256 MB 40         crc32 MB 200
     integer  interp operation 40    icall call 20           json KB 25
-    integer  strops MB 800
-    memory   chase load 25          memcpy MB 300           memcpy4k MB 400
-    memory   memset MB 400          stream MB 250
+    integer  strops MB 250
+    memory   chase load 25          memcpy MB 150           memcpy4k MB 150
+    memory   memset MB 400          stream MB 120
     float    nbody step 400         spectral mac 500        mandel iteration 100
     float    libm call 250          fpcvt iteration 200     linpack flop 200
     float    fft flop 150

@@ -38,9 +38,13 @@ static uint64_t chase(uint64_t scale, uint64_t *units)
 #define SMALL 4096u
 #define SMALL_PLACES 16u
 
+/* What lies between two blocks that are used together. At a distance of a power of two they would
+ * fall on the same entries of a direct-mapped TLB, which is another workload. */
+#define APART (5 * 4096u)
+
 static unsigned char *filled(size_t bytes)
 {
-    unsigned char *found = pages(bytes, PROT_READ | PROT_WRITE);
+    unsigned char *found = pages(bytes + APART, PROT_READ | PROT_WRITE);
     for (size_t i = 0; i < bytes; i += 64)
         found[i] = (unsigned char)(i >> 6);
     return found;
@@ -56,7 +60,7 @@ static uint64_t copy_big(uint64_t scale, uint64_t *units)
         memory_barrier();
         sum = mixed(sum, to[turn % BIG]);
     }
-    munmap(from, BIG), munmap(to, BIG);
+    munmap(from, BIG + APART), munmap(to, BIG + APART);
     *units += scale * (BIG / MEGABYTE);
     return sum;
 }
@@ -72,7 +76,7 @@ static uint64_t copy_pages(uint64_t scale, uint64_t *units)
         memory_barrier();
         sum += to[place + turn % SMALL];
     }
-    munmap(from, SMALL * SMALL_PLACES), munmap(to, SMALL * SMALL_PLACES);
+    munmap(from, SMALL * SMALL_PLACES + APART), munmap(to, SMALL * SMALL_PLACES + APART);
     *units += scale * (BIG / MEGABYTE);
     return sum;
 }
@@ -86,7 +90,7 @@ static uint64_t set_big(uint64_t scale, uint64_t *units)
         memory_barrier();
         sum = mixed(sum, to[turn % BIG]);
     }
-    munmap(to, BIG);
+    munmap(to, BIG + APART);
     *units += scale * (BIG / MEGABYTE);
     return sum;
 }
@@ -96,8 +100,9 @@ static uint64_t set_big(uint64_t scale, uint64_t *units)
 
 static uint64_t stream(uint64_t scale, uint64_t *units)
 {
-    size_t bytes = WORDS * sizeof(uint64_t);
-    uint64_t *a = pages(3 * bytes, PROT_READ | PROT_WRITE), *b = a + WORDS, *c = b + WORDS;
+    size_t bytes = WORDS * sizeof(uint64_t), apart = APART / sizeof(uint64_t);
+    uint64_t *a = pages(3 * (bytes + APART), PROT_READ | PROT_WRITE);
+    uint64_t *b = a + WORDS + apart, *c = b + WORDS + apart;
     for (size_t i = 0; i < WORDS; i++)
         b[i] = i, c[i] = i * i;
     uint64_t sum = 0;
@@ -108,7 +113,7 @@ static uint64_t stream(uint64_t scale, uint64_t *units)
         memory_barrier();
         sum = mixed(sum, a[turn % WORDS]);
     }
-    munmap(a, 3 * bytes);
+    munmap(a, 3 * (bytes + APART));
     *units += scale * (3 * bytes / MEGABYTE);
     return sum;
 }
