@@ -72,21 +72,28 @@ def show(section: Section) -> None:
     Console().print(table)
 
 
-def markdown(sections: Sequence[Section], versions: Sequence[str], plot: str | None) -> str:
-    """The page in docs/benchmarks."""
-    lines = ["# The machine's speed, measured", ""]
-    lines += ["Made by `python -m bench`: medians of runs in turn, CPU time of all threads.", ""]
-    lines += [f"- {text}" for text in [_host(), *versions]]
-    lines += ["", f"![CPU time and MIPS]({plot})"] if plot else []
+def markdown(
+    sections: Sequence[Section],
+    facts: Sequence[str],
+    plot: str | None,
+    title: str,
+    introduction: str,
+) -> str:
+    """A page in docs/benchmarks. `facts`: the host, versions; `plot`: the picture's file."""
+    lines = [f"# {title}", "", introduction, ""]
+    lines += [f"- {text}" for text in facts]
+    lines += ["", f"![{title}]({plot})"] if plot else []
     for section in sections:
-        lines += ["", f"## {section.title}", "", section.note, ""]
+        lines += ["", f"## {section.title}", ""]
+        lines += [section.note, ""] if section.note else []
         lines.append("| " + " | ".join(section.columns) + " |")
         lines.append("| --- |" + " ---: |" * (len(section.columns) - 1))
         lines += ["| " + " | ".join(row) + " |" for row in section.rows]
     return "\n".join(lines) + "\n"
 
 
-def _host() -> str:
+def host() -> str:
+    """The day, the processor, and how busy it was."""
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
