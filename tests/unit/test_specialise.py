@@ -142,25 +142,6 @@ def test_a_routine_with_parameters_is_copied() -> None:
         same(translate, made, {"insn": 0}, 4, rng.getrandbits(32), *args)
 
 
-def test_random_logic_on_single_bits() -> None:
-    rng = random.Random(7)
-    for _ in range(500):
-        b = Builder("logic")
-        values = [b.get("s0"), b.get("s1"), b.const(rng.getrandbits(8))]
-        for _ in range(rng.randrange(2, 9)):
-            x, y = rng.choice(values), rng.choice((*values, rng.getrandbits(8)))
-            y = b.val(y, 64)
-            made = (x & y, x | y, x ^ y, x & ~y, b.select(x[0], x, y), x.trunc(4).zext(64))
-            values.append(rng.choice((*made, (x & ~y) | (values[-1] & y), x << 3, x >> 3)))
-        low = values[-1] & rng.getrandbits(8)
-        b.set("s2", b.select(low == rng.choice((0, 0, 1, 2, 3)), 1, 2))
-        b.set("s0", b.select(values[-2] != values[-1], values[-1], 5))
-        general = verify(b.finish())
-        made_special = specialise(general, {"rd": 0})
-        for seed in range(3):
-            same(general, made_special, {}, 4, seed)
-
-
 # -- what is left --------------------------------------------------------------------------------
 def test_an_operand_in_a_register_number_stays_recognisable() -> None:
     routine = special("addi a0, a1, 5")
@@ -277,6 +258,34 @@ def test_a_variable_that_a_loop_sets_is_not_taken_for_known() -> None:
     general = verify(b.finish())
     for limit in (0, 1, 5):
         same(general, specialise(general, {"limit": limit}), {"limit": limit}, 4, 1)
+
+
+def test_a_write_to_an_unknown_register_may_be_to_a_known_one() -> None:
+    b = Builder("aliased")
+    before = b.reg("x", 5)
+    b.set_reg("x", (b.get("s0") & 1) + 5, 77)
+    b.set("s1", b.reg("x", 5) + before)
+    general = verify(b.finish())
+    for seed in range(8):
+        same(general, specialise(general, {"rd": 0}, 4), {}, 4, seed)
+
+
+def test_register_zero_may_be_hardwired_though_nobody_said_so() -> None:
+    b = Builder("zero")
+    b.set_reg("x", 0, 77)
+    b.set("s1", b.reg("x", 0))
+    general = verify(b.finish())
+    same(general, specialise(general, {"rd": 0}, 4), {}, 4, 1)
+
+
+def test_choices_of_unlike_width_are_not_taken_for_one() -> None:
+    b = Builder("widths")
+    condition = b.get("s0") == 0
+    narrow, wide = b.select(condition, 1, 0, 5), b.select(condition, 1, 0, 64)
+    b.set("s1", wide + narrow.sext(64))
+    general = verify(b.finish())
+    for seed in range(4):
+        same(general, specialise(general, {"rd": 0}, 4), {}, 4, seed)
 
 
 def test_a_callee_in_a_loop_begins_with_fresh_variables() -> None:
