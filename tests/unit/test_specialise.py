@@ -21,6 +21,7 @@ from tests.unit.specialising import EDGES, RandomHost, RandomRoutine, random_wor
 FORMS = RISCV64.table.forms
 RISCV = Specialiser(zero_files=("x",), apart=("pc", "fflags"))
 CAREFUL = Specialiser(inline_limit=0)
+TIGHT = Specialiser(inline_limit=6)  # most callees are begun and given up
 GREEDY = Specialiser(zero_files=("x",), inline_limit=100_000)
 WRONG_LENGTH = 99  # what a routine sees that was to know its length
 
@@ -109,15 +110,15 @@ def test_csrs_that_exist_in_all_forms() -> None:
 
 def test_random_routines() -> None:
     rng = random.Random(4)
-    for _ in range(300):
+    for _ in range(250):
         callees: list[Routine] = []
         for _ in range(2):
             callees.append(simplify(verify(RandomRoutine(rng, callees, 2).routine())))
         general = verify(RandomRoutine(rng, callees).routine())
-        for how in (RISCV, GREEDY):
+        for how in (RISCV, TIGHT, GREEDY):
             operands = {name: rng.choice((*EDGES, word(rng))) for name in ("p", "q", "insn")}
             made = how.routine(general, operands, 4)
-            for _ in range(3):
+            for _ in range(2):
                 same(general, made, operands, 4, rng.getrandbits(32))
 
 
@@ -286,6 +287,36 @@ def test_choices_of_unlike_width_are_not_taken_for_one() -> None:
     general = verify(b.finish())
     for seed in range(4):
         same(general, specialise(general, {"rd": 0}, 4), {}, 4, seed)
+
+
+def test_a_slot_that_a_loop_sets_is_not_taken_for_known() -> None:
+    b = Builder("slot")
+    b.set("s0", 1)
+    with b.loop():
+        before = b.get("s0")
+        b.set("s0", before + 1)
+        with b.when(before == 3):
+            b.leave_loop()
+    general = verify(b.finish())
+    made = specialise(general, {"rd": 0}, 4)
+    loop = next(op for op in made.body.ops if op.name == "loop")
+    assert loop.blocks[0].ops[0].name == "get"
+    same(general, made, {}, 4, 1)
+
+
+def test_a_callee_that_is_given_up_leaves_nothing_behind() -> None:
+    c = Builder("callee")
+    c.set("s0", 5)
+    for i in range(8):
+        c.set_reg("x", i + 1, c.get("s1") + i)
+    b = Builder("caller")
+    b.set("s0", 1)
+    b.call(c.finish())
+    b.set("s2", b.get("s0") + b.get("s1"))
+    general = verify(b.finish())
+    made = TIGHT.routine(general, {"rd": 0}, 4)
+    assert names(made)[:3] == ["set", "call", "get"]
+    same(general, made, {}, 4, 1)
 
 
 def test_a_callee_in_a_loop_begins_with_fresh_variables() -> None:
