@@ -1,9 +1,11 @@
 """Every floating-point instruction, in every rounding mode, on the compiled engines: results,
 flags and mstatus.FS are those of the definition (`ir.floats`) on inputs that are mostly corners.
 
-A guest goes through a table of inputs and does one instruction in all modes on each.
+A guest goes through a table of inputs and does one instruction in all modes on each. The variable
+LAMINA_FLOAT_ROWS sets the number of inputs.
 """
 
+import os
 import random
 
 import pytest
@@ -20,7 +22,7 @@ from lamina.testing.evalhost import EvalHost
 
 MODES = ("rne", "rtz", "rdn", "rup", "rmm")
 INITIAL = 1 << 13
-ROWS = 40
+ROWS = int(os.environ.get("LAMINA_FLOAT_ROWS", "20"))
 INPUTS, OUTPUTS = guests.SYMBOLS["RAM"] + 0x10_0000, guests.SYMBOLS["RAM"] + 0x20_0000
 TESTED = [
     form
@@ -29,12 +31,8 @@ TESTED = [
 ]
 
 
-@pytest.fixture(params=["threaded", "eager"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "eager":
-        monkeypatch.setitem(ENGINES, "jit", EagerJitEngine)
-        return "jit"
-    return str(request.param)
+EAGER = [form for form in TESTED if form.extension in ("F", "D")]
+CASES = [("threaded", form) for form in TESTED] + [("jit", form) for form in EAGER]
 
 
 # -- inputs --------------------------------------------------------------------------------------
@@ -154,10 +152,11 @@ def program(form: Form) -> str:
 """
 
 
-def expected(form: Form, row: list[int], variant: tuple[str, int, bool]) -> tuple[int, int, int]:
+def expected(
+    host: EvalHost, form: Form, row: list[int], variant: tuple[str, int, bool]
+) -> tuple[int, int, int]:
     """Result, FS and fflags by the definition."""
     assembly, frm, initial = variant
-    host = EvalHost(FILES)
     host.slots |= {"mstatus": INITIAL if initial else FS, "frm": frm, "fflags": 0}
     host.regs["f"][1:4] = row[:3]
     host.regs["x"][11] = row[3]
@@ -170,8 +169,11 @@ def expected(form: Form, row: list[int], variant: tuple[str, int, bool]) -> tupl
     return host.regs[file][10], host.get("mstatus") & FS, host.get("fflags")
 
 
-@pytest.mark.parametrize("form", TESTED, ids=lambda form: form.name)
-def test_an_instruction_is_that_of_the_definition(engine: str, form: Form) -> None:
+@pytest.mark.parametrize(("engine", "form"), CASES, ids=lambda v: getattr(v, "name", v))
+def test_an_instruction_is_that_of_the_definition(
+    engine: str, form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "jit", EagerJitEngine)
     dice = random.Random(form.name)
     table = rows(form, dice)
     with guests.machine(program(form), engine=engine) as m:
@@ -181,8 +183,9 @@ def test_an_instruction_is_that_of_the_definition(engine: str, form: Form) -> No
         ways = variants(form)
         output = m.memory.read(OUTPUTS, 24 * len(ways) * ROWS)
     words = [int.from_bytes(output[i : i + 8], "little") for i in range(0, len(output), 8)]
+    host = EvalHost(FILES)
     for i, row in enumerate(table):
         for j, way in enumerate(ways):
             at = 3 * (i * len(ways) + j)
             got = words[at], words[at + 1] & FS, words[at + 2]
-            assert got == expected(form, row, way), (way, [hex(v) for v in row])
+            assert got == expected(host, form, row, way), (way, [hex(v) for v in row])

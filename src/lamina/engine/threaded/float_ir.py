@@ -125,7 +125,8 @@ class FloatWriter(FloatValues):
     def _host_result(self, op: Op, host: HostOperation) -> None:
         """Bind the host's result; the flags are in the host's, so none remain."""
         self.bind(op.results[1], "0")
-        mode = self.use(op.args[-1])
+        known = self.facts.value(op.args[-1], self.use)
+        mode = self.use(op.args[-1]) if known is None else str(known)
         result = op.results[0]
         match host.kind:
             case "arithmetic":
