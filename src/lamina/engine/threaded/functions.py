@@ -184,6 +184,7 @@ class MemoryWriter(FloatWriter):
     def call_routine(self, op: Op, routine: Routine) -> None:
         """A call of a shared routine."""
         if mentions(routine, _STATEFUL):
+            self.facts.forget()
             self.before_call()
         kind = result_type(routine)
         args = "".join(f", i{a.width} {self.use(a)}" for a in op.args)
@@ -192,6 +193,16 @@ class MemoryWriter(FloatWriter):
             self.leave_if(self.temp(f"extractvalue {kind} {answer}, 0"))
         for i, result in enumerate(op.results):
             self.bind(result, self.temp(f"extractvalue {kind} {answer}, {i + 1}"))
+
+    def call_whole(self, insn: Insn, operands: dict[str, str]) -> None:
+        """Do a whole instruction, whose rare case came up, by the function of `WholeWriter`. It
+        works on the state: registers that were kept elsewhere are to be read from there again."""
+        self.before_call()
+        name, types = f'@"r.{whole_name(insn)}"', ", i64" * len(insn.operands)
+        self.declares.add(f"declare {{ i1 }} {name}(ptr{types}) cold")
+        args = "".join(f", i64 {operands[n]}" for n in insn.operands)
+        answer = self.temp(f"call {{ i1 }} {name}(ptr %s{args}) cold")
+        self.leave_if(self.temp(f"extractvalue {{ i1 }} {answer}, 0"))
 
     def op_trap(self, op: Op) -> None:
         self.before_call()
