@@ -218,7 +218,8 @@ static uint64_t json(uint64_t scale, uint64_t *units)
         at = text;
         char *end = write_value(written, parse());
         *end = 0;
-        check((size_t)(end - written) == used && !memcmp(text, written, used), "json: not the same");
+        size_t length = (size_t)(end - written);
+        check(length == used && !memcmp(text, written, used), "json: not the same");
         sum = mixed(sum, used);
         *units += used / 1024;
     }

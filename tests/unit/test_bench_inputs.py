@@ -14,6 +14,8 @@ from bench.__main__ import arguments
 from bench.catalogue import COMPILED
 from bench.process import BenchError
 
+TEXT_DIGEST = "4199e8c40dbe331f"
+
 
 def test_the_input_files_are_always_the_same_and_fit_their_units() -> None:
     files = applications.files()
