@@ -1,8 +1,9 @@
 """Lamina's speed beside QEMU's and the host's own. See docs/benchmarks/README.md.
 
-python -m bench                     everything, as one table
-python -m bench run fib qsort       a few workloads on Lamina, at once
+python -m bench [NAME...]           workloads, boots and SMP, as one table
+python -m bench run fib qsort       a few workloads on Lamina alone, figures as they come
 python -m bench machine             the loop, boots and commands
+python -m bench suites DIR          CoreMark, Dhrystone and Embench, whose sources are in DIR
 python -m bench list                the workloads
 """
 
@@ -40,6 +41,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     table.add_argument("--json", metavar="FILE", help="keep the raw figures in FILE")
     table.add_argument("--write", action="store_true", help="write workloads.md and its plot")
     _add_common(table, rounds=5)
+    suites = commands.add_parser("suites", help="CoreMark, Dhrystone, Embench out of a folder")
+    suites.add_argument("folder", type=Path, metavar="DIR", help="where their sources lie")
+    suites.add_argument("--quick", action="store_true", help="a twentieth of the work")
+    suites.add_argument("--engine", help="Lamina's engine (default: its own default)")
+    suites.add_argument("--json", metavar="FILE", help="keep the raw figures in FILE")
+    _add_common(suites, rounds=5)
     commands.add_parser("list", help="the workloads, their sets and units")
     first = argv[0] if argv else ""
     implied = [] if first in (*commands.choices, "-h", "--help") else ["table"]
@@ -105,6 +112,10 @@ def dispatch(given: argparse.Namespace, folder: Path) -> int:
             from bench import whole
 
             return whole.run(given, qemu_program(given), folder)
+        case "suites":
+            from bench import suites
+
+            return suites.run(given, qemu_program(given), folder)
         case "run":
             from bench import run
 

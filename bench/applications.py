@@ -7,9 +7,8 @@ Natively the host's own programs do the same; what they write to `out` must be t
 import gzip
 import lzma
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from bench.catalogue import Workload
+from bench.catalogue import Application, Workload
 
 TEXT_SIZE, LINES = 4 << 20, 64397
 MEGABYTES = TEXT_SIZE / (1 << 20)
@@ -77,20 +76,6 @@ echo $sum
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
-    """A command for the shell, done `scale` times unless it takes the scale itself as `{n}`."""
-
-    text: str
-    units: float
-
-    def command(self, scale: int) -> str:
-        """What the shell gets; the result is in the file `out`."""
-        if "{n}" in self.text:
-            return self.text.replace("{n}", str(scale))
-        return f"i=0; while [ $i -lt {scale} ]; do {self.text}; i=$((i + 1)); done"
-
-
 APPLICATIONS = {
     "shloop": Application("sh ./loop.sh {n}000 > out", 1000),
     "shexec": Application("/usr/bin/true > out", 1),
@@ -109,7 +94,7 @@ APPLICATIONS = {
 }
 
 WORKLOADS = tuple(
-    Workload(name, "apps", unit, scale)
+    Workload(name, "apps", unit, scale, APPLICATIONS[name])
     for name, unit, scale in (
         *(("shloop", "iteration", 30), ("shexec", "exec", 60), ("awk", "iteration", 100)),
         *(("gzip", "MB", 2), ("gunzip", "MB", 6), ("unxz", "MB", 5), ("sha256sum", "MB", 4)),

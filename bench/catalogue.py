@@ -11,13 +11,30 @@ QUICK_DIVISOR = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Application:
+    """A command for the shell, done `scale` times unless it takes the scale itself as `{n}`, and
+    the units of one time. `check` prints what must be the same everywhere; it is not measured."""
+
+    text: str
+    units: float
+    check: str = "cksum < out"
+
+    def command(self, scale: int) -> str:
+        """What the shell gets; the result is in the file `out`."""
+        if "{n}" in self.text:
+            return self.text.replace("{n}", str(scale))
+        return f"i=0; while [ $i -lt {scale} ]; do {self.text}; i=$((i + 1)); done"
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
-    """One line of the table."""
+    """One line of the table: of the program `work`, or of an application."""
 
     name: str
     group: str
     unit: str
     scale: int
+    application: Application | None = None
 
     def scaled(self, quick: bool) -> int:
         """The scale of a sample in an emulator."""
@@ -45,6 +62,7 @@ GROUPS = (
     Group("apps", "Shell and applications", 2.5, False),
 )
 SMP = "smp"  # the set of smp.py, with a table of its own
+SUITES = "suites"  # other people's programs: suites.py
 NATIVE_TARGET = 2.5  # all compute sets, times native, geometric mean
 
 _TABLE = """

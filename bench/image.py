@@ -33,12 +33,15 @@ exec /{HOME}/work agent
 
 
 def initrd(
-    image: debian.DebianImage, work: Path, files: Mapping[str, bytes], applications: bytes
+    image: debian.DebianImage,
+    programs: Mapping[str, Path],
+    files: Mapping[str, bytes],
+    applications: bytes,
 ) -> bytes:
-    """The whole initrd: `files` are put beside the program, in the agent's working folder."""
+    """The whole initrd. Programs (`work` must be one) and files are in the agent's own folder."""
     entries = [
         cpio.directory(HOME),
-        cpio.regular(f"{HOME}/work", work.read_bytes(), 0o755),
+        *(cpio.regular(f"{HOME}/{name}", p.read_bytes(), 0o755) for name, p in programs.items()),
         *(cpio.regular(f"{HOME}/{name}", data) for name, data in files.items()),
         cpio.regular("init", INIT, 0o755),
     ]

@@ -17,14 +17,15 @@ MEMORY_FOLDER = Path("/dev/shm")  # a tmpfs, as the guest's files are in one
 
 
 class Native:
-    """Runs what the guest's agent runs. Owns a folder with the input files."""
+    """Runs what the guest's agent runs, in a folder with the same programs and files."""
 
-    def __init__(self, work: Path, files: Mapping[str, bytes]) -> None:
-        self._work = work
+    def __init__(self, programs: Mapping[str, Path], files: Mapping[str, bytes]) -> None:
         place = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
         self._folder = tempfile.TemporaryDirectory(prefix="lamina-bench-", dir=place)
         for name, data in files.items():
             (Path(self._folder.name) / name).write_bytes(data)
+        for name, path in programs.items():
+            (Path(self._folder.name) / name).symlink_to(path)
 
     def __enter__(self) -> "Native":
         return self
@@ -35,7 +36,7 @@ class Native:
     def command(self, line: str, timeout: float) -> Answer:
         """The agent's commands `run NAME SCALE` and `sh COMMAND`, by this host."""
         kind, _, rest = line.partition(" ")
-        argv = [str(self._work), *rest.split()] if kind == "run" else [SHELL, "-c", rest]
+        argv = ["./work", *rest.split()] if kind == "run" else [SHELL, "-c", rest]
         return self._run(argv, timeout)
 
     def _run(self, argv: Sequence[str], timeout: float) -> Answer:

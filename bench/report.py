@@ -17,6 +17,7 @@ from bench.rounds import summary
 from lamina.base.version import __version__
 
 MIB = 1 << 20
+WIDTH = 160  # columns of a table in a file
 
 
 @dataclass
@@ -69,7 +70,10 @@ def show(section: Section) -> None:
         table.add_column(column, justify="right" if number else "left")
     for row in section.rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
 
 
 def markdown(

@@ -41,7 +41,7 @@ class Prepared:
         with ExitStack() as stack:
             found: dict[str, Commands] = {}
             for name, work in self.natives.items():
-                found[name] = stack.enter_context(Native(work, self.files))
+                found[name] = stack.enter_context(Native({"work": work}, self.files))
             yield found
 
 
@@ -55,11 +55,11 @@ def prepare(
     base = debian.ensure(progress_on_stderr())
     archive, packages = b"", list[str]()
     files: dict[str, bytes] = {}
-    if any(w.name in applications.APPLICATIONS for w in workloads):
+    if any(w.group == "apps" for w in workloads):
         archive, packages = image.applications(base, progress_on_stderr())
         files = dict(applications.files())
     initrd = folder / "bench.cpio"
-    initrd.write_bytes(image.initrd(base, build.program("guest", told), files, archive))
+    initrd.write_bytes(image.initrd(base, {"work": build.program("guest", told)}, files, archive))
     machine = Machine(base.kernel, initrd, image.MEMORY, image.COMMAND_LINE, cpus)
     variants = {NATIVE: "native", VECTOR: "vector"}
     programs = {name: build.program(variants[name], told) for name in natives}

@@ -68,7 +68,7 @@ def run(given: argparse.Namespace, qemu_program: str | None, folder: Path) -> in
     if BOOT in wanted:
         _measure_boot(outcome, given.engine, qemu_program, names, rounds, folder)
     facts = [host(), *versions(), *names.values(), *prepared.packages, f"{rounds} rounds"]
-    _report(outcome, facts, given)
+    report(outcome, facts, given)
     return 1 if outcome.failures else 0
 
 
@@ -151,7 +151,7 @@ def _peak(samples: Sequence[Sample]) -> float:
     return statistics.median([sample.peak or 0 for sample in samples])
 
 
-def _report(outcome: Outcome, facts: Sequence[str], given: argparse.Namespace) -> None:
+def report(outcome: Outcome, facts: Sequence[str], given: argparse.Namespace) -> None:
     """On the terminal, and in the files that were asked for."""
     columns = ("what", "measured", "target", "")
     goals = Section("Targets", "", columns, [target.row() for target in outcome.targets])
@@ -163,7 +163,7 @@ def _report(outcome: Outcome, facts: Sequence[str], given: argparse.Namespace) -
     if given.json:
         kept = {"facts": list(facts), "failures": outcome.failures, "samples": outcome.samples}
         Path(given.json).write_text(json.dumps(kept, indent=1))
-    if given.write:
+    if getattr(given, "write", False):
         from bench.plots import ratios
 
         picture = PAGE.with_suffix(".svg")

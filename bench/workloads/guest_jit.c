@@ -28,7 +28,7 @@ static unsigned char *emit_add(unsigned char *at, int amount)
 /* xori a0, a0, amount */
 static unsigned char *emit_xor(unsigned char *at, int amount)
 {
-    uint32_t word = (uint32_t)(amount & 0x7FF) << 20 | REGISTER << 15 | 4 << 12 | REGISTER << 7 | 0x13;
+    uint32_t word = (uint32_t)(amount & 0x7FF) << 20 | REGISTER << 15 | REGISTER << 7 | 0x4013;
     memcpy(at, &word, 4);
     return at + 4;
 }

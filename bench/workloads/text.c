@@ -52,7 +52,8 @@ static void put_record(uint64_t *seed, int number)
     char piece[256];
     uint64_t a = next_random(seed), b = next_random(seed);
     snprintf(piece, sizeof piece,
-             "{\"id\":%d,\"name\":\"user \\\"%llx\\\"\\n\",\"score\":%lld,\"tags\":[\"%c%c\",\"x%u\"],"
+             "{\"id\":%d,\"name\":\"user \\\"%llx\\\"\\n\",\"score\":%lld,"
+             "\"tags\":[\"%c%c\",\"x%u\"],"
              "\"active\":%s,\"parent\":null,\"point\":{\"x\":%lld,\"y\":%lld}}",
              number, (unsigned long long)(a >> 40), (long long)(b >> 44) - 300000,
              (char)('a' + a % 26), (char)('a' + b % 26), (unsigned)(a % 1000),
@@ -217,7 +218,8 @@ static uint64_t json(uint64_t scale, uint64_t *units)
         at = text;
         char *end = write_value(written, parse());
         *end = 0;
-        check((size_t)(end - written) == used && !memcmp(text, written, used), "json: not the same");
+        size_t length = (size_t)(end - written);
+        check(length == used && !memcmp(text, written, used), "json: not the same");
         sum = mixed(sum, used);
         *units += used / 1024;
     }
