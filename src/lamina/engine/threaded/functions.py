@@ -11,7 +11,7 @@ from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
 
 REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
-REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "pending"}
+REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "fence.remote", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
 _STATEFUL |= REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
 
@@ -153,9 +153,7 @@ class MemoryWriter(FunctionWriter):
 
     def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
         size = op.attrs["size"]
-        call = (
-            f"call ptr @ram_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
-        )
+        call = f"call ptr @ram_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
         pointer = self.temp(call + " alwaysinline")
         ok = self.temp(f"icmp ne ptr {pointer}, null")
         # Where there is no RAM the access goes to a dead word, so that no branch is needed.
@@ -264,6 +262,10 @@ class MemoryWriter(FunctionWriter):
 
     def op_icache_flush(self, op: Op) -> None:
         self.out("call void @icache_flush(ptr %s)")
+
+    def op_fence_remote(self, op: Op) -> None:
+        arguments = ", ".join(f"i64 {self.use(a)}" for a in op.args)
+        self.bind(op.results[0], self.temp(f"call i64 @remote_fence(ptr %s, {arguments})"))
 
     def op_notify(self, op: Op) -> None:
         self.before_call()
