@@ -9,6 +9,7 @@ from lamina.engine.threaded.handlers import HandlerWriter
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
 from lamina.engine.threaded.region_ir import region
+from lamina.engine.threaded.remote_ir import remote
 from lamina.engine.threaded.runtime_ir import HEAD, boundary
 from lamina.engine.threaded.state_ir import state
 from lamina.engine.threaded.tlb_ir import tlb
@@ -32,6 +33,7 @@ def runtime_text(arch: Arch) -> str:
         region(arch, layout),
         tlb(arch, layout),
         flushes(arch, layout),
+        remote(arch, layout),
         state(arch, layout),
         decoder.text(),
     ]

@@ -1,7 +1,8 @@
 """Dispatch and boundaries of the threaded engine, as LLVM assembly: the heart of its runtime.
 
 The other hand-written parts are `fetch_ir` (code pages, decoding, single steps, entry points),
-`memory_ir` (slow paths of guest memory), `tlb_ir` and `flush_ir` (the TLB) and `state_ir` (time).
+`memory_ir` (slow paths of guest memory), `tlb_ir` and `flush_ir` (the TLB), `remote_ir` (fences for
+other vCPUs) and `state_ir` (time).
 Everything that knows the instruction set comes in by the generated functions `@r.*` (routines) and
 `@h.*` (handlers) and the decoder's tables. Names of state words are replaced by their byte offsets: `{at[tlb_data]}`;
 `names` has all that the texts refer to.
@@ -123,6 +124,7 @@ leave:
   store i64 0, ptr %exit.p
   br label %out
 requests:
+  call void @take_mail(ptr %s)
   %req.p = getelementptr inbounds i8, ptr %s, i64 {slot[requests]}
   %req = atomicrmw xchg ptr %req.p, i64 0 seq_cst
   %none = icmp eq i64 %req, 0

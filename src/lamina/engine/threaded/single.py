@@ -16,6 +16,7 @@ from lamina.engine.threaded.flush_ir import flushes
 from lamina.engine.threaded.handlers import HandlerWriter, has_static_jump
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
+from lamina.engine.threaded.remote_ir import remote
 from lamina.engine.threaded.runtime_ir import HEAD, boundary
 from lamina.engine.threaded.state_ir import state
 from lamina.engine.threaded.tlb_ir import tlb
@@ -71,7 +72,7 @@ def _annotate(text: str, arch: Arch, layout: ThreadedLayout) -> str:
 
 def _runtime(arch: Arch, layout: ThreadedLayout) -> dict[str, str]:
     """Declarations of the hand-written half's functions, by name."""
-    parts = (boundary, fetch, memory, tlb, flushes, state)
+    parts = (boundary, fetch, memory, tlb, flushes, remote, state)
     text = "".join(part(arch, layout) for part in parts)
     found = {}
     for internal, kind, name, parameters in _DEFINE.findall(text):
