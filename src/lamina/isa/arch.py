@@ -18,12 +18,14 @@ TOUCHES = {"read": READ, "write": WRITE, "cache": CACHE}  # attribute `access` o
 
 @dataclass(frozen=True, slots=True)
 class RegFile:
-    """`count` registers of 64 bits; register 0 of a file with `zero` reads 0 and drops writes."""
+    """`count` registers of 64 bits; register 0 of a file with `zero` reads 0 and drops writes.
+    `floating`: they hold floats, which compiled code keeps in registers of the host's FPU."""
 
     name: str
     count: int
     zero: bool = False
     prefix: str = ""
+    floating: bool = False
 
 
 class StateLayout:
