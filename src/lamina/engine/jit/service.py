@@ -1,27 +1,25 @@
-"""The compiler thread: hot addresses in, machine code out. One for a process.
+"""Hot addresses in, machine code out: what the compiler process makes of regions, placed here.
 
 Engines submit the bytes of a page and an offset; the same bytes are compiled once, whoever asks.
-llvmlite compiles one module at a time and holds no interpreter lock while it does.
+One for a process; answers come on the compiler client's thread.
 """
 
-import atexit
-import contextlib
 import hashlib
 import logging
-import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lamina.engine.code.arena import CodeArenaFull, Placed, process_arena
-from lamina.engine.jit.region import Lowerable, form_region
-from lamina.engine.jit.writer import region_module
-from lamina.engine.threaded.layout import ThreadedLayout
+from lamina.base.errors import CodeError
+from lamina.engine.code.arena import Placed, process_arena
+from lamina.engine.code.image import CodeImage
+from lamina.engine.compiler.client import compiler_process
+from lamina.engine.compiler.protocol import Kind, Request
+from lamina.engine.jit.request import ENTRY, encode
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
-MAX_REGIONS = 2_000  # a process: then the threaded engine does the rest
-MAX_QUEUE = 2_000
+MAX_REGIONS = 2_000  # a process; then the threaded engine does the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,82 +33,57 @@ class Job:
 
 
 class CompilerService:
-    """Compiles regions of one architecture in the background."""
+    """Has regions of one architecture compiled in the background."""
 
     def __init__(self, arch: Arch, resolve: Callable[[str], int]) -> None:
         self._arch = arch
-        self._layout = ThreadedLayout(arch)
-        self._lowerable = Lowerable(arch)
         self._resolve = resolve
-        self._queue: queue.Queue[Job] = queue.Queue(MAX_QUEUE)
         self._known: dict[bytes, int] = {}
+        self._asked: dict[bytes, list[Job]] = {}
         self._placed: list[Placed] = []
-        self._count = 0
-        self._closing = False
-        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()  # guards the three above
 
     def submit(self, job: Job) -> bool:
-        """Queue a job; False if there is too much to do already."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="lamina-compiler", daemon=True)
-            self._thread.start()
-            # LLVM must not be at work while the process takes its libraries down.
-            atexit.register(self.close)
-        try:
-            self._queue.put_nowait(job)
-        except queue.Full:
-            return False
-        return True
+        """Have a job done, at once if its region is known; False if there is too much to do."""
+        request = encode(job.source, job.offset, job.loops_only)
+        key = hashlib.blake2b(request).digest()
+        with self._changed:
+            address = self._known.get(key)
+            waiting = self._asked.get(key)
+            if waiting is not None:
+                waiting.append(job)
+                return True
+            if address is None:
+                if len(self._placed) + len(self._asked) >= MAX_REGIONS:
+                    return False
+                self._asked[key] = [job]
+        if address is not None:
+            job.done(address)
+            return True
+        wanted = Request(Kind.REGION, self._arch.source, region=request)
+        if compiler_process().submit(wanted, lambda image: self._answered(key, image)):
+            return True
+        with self._changed:
+            del self._asked[key]
+        return False
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
-        self._queue.join()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._asked)
 
-    def close(self) -> None:
-        """Forget what is queued and wait for the compilation under way."""
-        self._closing = True
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(Job(b"", 0, True, lambda address: None))
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            job = self._queue.get()
-            if self._closing:
-                return
-            try:
-                job.done(self._compile(job))
-            except Exception:
-                log.exception("a region could not be compiled")
-                job.done(0)
-            finally:
-                self._queue.task_done()
-
-    def _compile(self, job: Job) -> int:
-        where = bytes([job.loops_only]) + job.offset.to_bytes(2, "little")
-        key = hashlib.blake2b(job.source + where).digest()
-        if key in self._known:
-            return self._known[key]
-        if self._count >= MAX_REGIONS:
-            return 0
+    def _answered(self, key: bytes, image: bytes | None) -> None:
         address = 0
-        region = form_region(self._arch, self._lowerable, job.source, job.offset)
-        if region is not None and (region.loops or not job.loops_only):
-            self._count += 1
-            name = f"region{self._count}"
-            address = self._place(name, region_module([name], [region], self._arch, self._layout))
-        self._known[key] = address
-        return address
-
-    def _place(self, name: str, text: str) -> int:
-        """The address of a compiled module's function; 0 if there is no room for it."""
-        from lamina.engine.llvm.compiler import compile_image  # LLVM costs 45 MB
-
-        image = compile_image(text, passes="region")
-        try:
-            placed = process_arena().place(image, self._resolve)
-        except CodeArenaFull:
-            return 0
-        self._placed.append(placed)
-        return placed.address_of(name)
+        if image is not None:
+            try:
+                placed = process_arena().place(CodeImage.decode(image), self._resolve)
+                self._placed.append(placed)
+                address = placed.address_of(ENTRY)
+            except CodeError as error:
+                log.warning("a region is not used: %s", error)
+        with self._changed:
+            self._known[key] = address
+            jobs = self._asked.pop(key, [])
+            for job in jobs:
+                job.done(address)
+            self._changed.notify_all()

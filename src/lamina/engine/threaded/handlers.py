@@ -193,7 +193,7 @@ class HandlerWriter(MemoryWriter):
                 following = self.temp(f"getelementptr inbounds i8, ptr %r, i64 {step}")
                 self._record(following, self._spent())
         kind, traits = ("s", " noinline cold") if self.slow else ("h", "")
-        head = f'define internal tailcc i64 @"{kind}.{self.name}"(ptr %s, ptr %r, i64 %b){traits}'
+        head = f'define dso_local tailcc i64 @"{kind}.{self.name}"(ptr %s, ptr %r, i64 %b){traits}'
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
 
 

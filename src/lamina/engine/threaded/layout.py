@@ -25,6 +25,7 @@ DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), unused
 FETCH_ENTRY = 16  # tag, code page
 
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
+MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
 ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Python side only
 
 _WORDS = (
@@ -53,6 +54,8 @@ _WORDS = (
     "mxcsr",  # engine.threaded.hostfloat: the host's FPU control word, and what it was outside
     "host_mxcsr",
     "region_count",
+    "pack_tables",  # addresses of the tables of loaded packs (engine.threaded.decoder)
+    "missing_pack",  # the number of the pack that MISSING_PACK asks for
     "region_table",  # addresses of compiled regions (engine.jit)
 )
 
