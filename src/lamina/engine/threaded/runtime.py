@@ -16,12 +16,11 @@ from lamina.base.errors import CodeError
 from lamina.base.version import __version__
 from lamina.engine.code.arena import LIBRARY, Placed, library_address, process_arena
 from lamina.engine.code.image import CodeImage
-from lamina.engine.code.store import CodeStore, code_folder
+from lamina.engine.code.store import code_store
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
 from lamina.isa.arch import CORE_PACK, Arch
 
-STORE_BYTES = 8 << 20  # each version of Lamina or of the host's CPU needs some 0.3 MB
 SOURCES = ("base", "ir", "isa", "engine")  # the folders that make the runtime
 
 
@@ -57,18 +56,13 @@ def _host_cpu() -> str:
     return "\n".join(line for line in first.splitlines() if line.partition("\t")[0] in wanted)
 
 
-@cache
-def _store() -> CodeStore:
-    return CodeStore(code_folder() / "runtime", STORE_BYTES)
-
-
 def _pack_key(arch: Arch, pack: str) -> str:
     return hashlib.sha256(f"{_runtime_key(arch)} {pack}".encode()).hexdigest()
 
 
 def is_compiled(arch: Arch) -> bool:
     """Whether the runtime is on disk: if not, the first engine of a process waits for it."""
-    return _pack_key(arch, CORE_PACK) in _store()
+    return _pack_key(arch, CORE_PACK) in code_store("runtime")
 
 
 class Runtime:
@@ -129,11 +123,11 @@ class Runtime:
 
     def _image(self, pack: str) -> CodeImage:
         key = _pack_key(self._arch, pack)
-        image = _store().get(key)
+        image = code_store("runtime").get(key)
         if image is None:
             self.from_cache = False
             image = _compiled(self._arch, pack)
-            _store().put(key, image)
+            code_store("runtime").put(key, image)
         return image
 
 
