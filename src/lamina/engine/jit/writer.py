@@ -22,8 +22,8 @@ from lamina.ir.graph import Op, Routine, Variable
 from lamina.isa.arch import Arch
 
 RUNTIME = """
-declare dso_local tailcc i64 @dispatch(ptr, ptr, i64)
-declare dso_local tailcc i64 @left(ptr, ptr, i64)
+declare dso_local preserve_nonecc i64 @dispatch(ptr, ptr, i64)
+declare dso_local preserve_nonecc i64 @left(ptr, ptr, i64)
 declare dso_local i1 @touch(ptr, i64, i64)
 declare dso_local i64 @time(ptr)
 declare dso_local void @tlb_flush(ptr)
@@ -155,7 +155,7 @@ class RegionWriter(AccessWriter):
 
     def _prologue(self) -> list[str]:
         at = self.engine.at
-        head = f'define tailcc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind'
+        head = f'define preserve_nonecc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind'
         lines = [
             head + self.strictness() + " {",
             "entry:",
@@ -287,7 +287,7 @@ class RegionWriter(AccessWriter):
         self.close(f"br label %{self._way(offset)}")
 
     def _tail(self, callee: str, second: str, budget: str) -> None:
-        call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget})"
+        call = f"musttail call preserve_nonecc i64 {callee}(ptr %s, {second}, i64 {budget})"
         self.close(f"ret i64 {self.temp(call)}")
 
     def _dispatch(self, pc: str) -> None:

@@ -93,7 +93,7 @@ class _Pack:
             texts[slow] = writer.text()
             self._declares |= writer.declares
             name = f"{'s' if slow else 'h'}.{handler.name}"
-            self._known[name] = f'declare dso_local tailcc i64 @"{name}"(ptr, ptr, i64)'
+            self._known[name] = f'declare dso_local preserve_nonecc i64 @"{name}"(ptr, ptr, i64)'
         return texts[0], texts[1]
 
     def _routines(self) -> list[Routine]:

@@ -44,7 +44,7 @@ def list_handler(arch: Arch, form: Form) -> Single:
     declared = [d for name, d in hand_written(arch, layout).items() if name in called]
     declared += {c.name: declaration(c) for c in _callees(arch, routine)}.values()
     if writer.has_slow:
-        declared.append(f'declare dso_local tailcc i64 @"s.{handler.name}"(ptr, ptr, i64)')
+        declared.append(f'declare dso_local preserve_nonecc i64 @"s.{handler.name}"(ptr, ptr, i64)')
     module = "\n".join([HEAD, *sorted(writer.declares), *declared, text])
     listing = list_function(module, f"h.{handler.name}")
     return Single(_annotate(listing.llvm, arch, layout), listing.host, listing.target, local)
