@@ -4,7 +4,7 @@ from lamina.engine.threaded import hostfloat
 from lamina.engine.threaded.decoder import DecoderTables, places
 from lamina.engine.threaded.fetch_ir import fetch
 from lamina.engine.threaded.flush_ir import flushes
-from lamina.engine.threaded.functions import RoutineWriter, WholeWriter, has_rare_cases
+from lamina.engine.threaded.functions import RoutineWriter
 from lamina.engine.threaded.handlers import HandlerWriter
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
@@ -16,7 +16,6 @@ from lamina.engine.threaded.tlb_ir import tlb
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import Arch
-from lamina.isa.insn import Insn
 
 
 def runtime_text(arch: Arch) -> str:
@@ -39,7 +38,6 @@ def runtime_text(arch: Arch) -> str:
     ]
     declares: set[str] = set()
     routines: dict[int, Routine] = {}
-    whole: dict[str, Insn] = {}
     for name, routine in arch.routines.items():
         if routine.name != name:
             raise ValueError(f"the routine {name} of {arch.name} calls itself {routine.name}")
@@ -48,8 +46,6 @@ def runtime_text(arch: Arch) -> str:
         routine = expand_floats(handler.insn.routine)
         for callee in routine.callees():
             _collect(callee, routines)
-        if has_rare_cases(routine):
-            whole[handler.insn.name] = handler.insn
         for slow in (False, True):
             h = HandlerWriter(
                 handler.name,
@@ -65,10 +61,6 @@ def runtime_text(arch: Arch) -> str:
                 continue
             parts.append(h.text())
             declares |= h.declares
-    for insn in whole.values():
-        w = WholeWriter(insn, expand_floats(insn.routine), arch, layout)
-        parts.append(w.text())
-        declares |= w.declares
     _check_names(routines)
     for routine in routines.values():
         r = RoutineWriter(routine, arch, layout)
