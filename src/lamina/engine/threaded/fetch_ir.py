@@ -128,7 +128,7 @@ define internal void @set_handler(ptr %rec, ptr %handler) alwaysinline {{
 }}
 
 ; The first run of a record: decode it from the page's copy of memory.
-define internal tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
+define dso_local tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
   %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
   %r.i = ptrtoint ptr %r to i64
   %slot = sub i64 %r.i, %page.i
@@ -142,7 +142,7 @@ define internal tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
   br i1 %long, label %four, label %two
 two:
   %insn2 = zext i16 %low to i32
-  call void @decode(ptr %r, i32 %insn2, i64 %off, i1 false, i1 false)
+  call void @decode(ptr %s, ptr %r, i32 %insn2, i64 %off, i1 false, i1 false)
   br label %go
 four:
   %last = icmp eq i64 %off, 4094
@@ -152,7 +152,7 @@ crossing:
   br label %go
 whole:
   %insn4 = load i32, ptr %at, align 2
-  call void @decode(ptr %r, i32 %insn4, i64 %off, i1 true, i1 false)
+  call void @decode(ptr %s, ptr %r, i32 %insn4, i64 %off, i1 true, i1 false)
   br label %go
 go:
   %o = load i32, ptr %r
@@ -183,6 +183,22 @@ define internal tailcc i64 @h.crossing(ptr %s, ptr %r, i64 %b) noinline {{
   %pc.i = call i64 @record_pc(ptr %s, ptr %r)
   %pc = inttoptr i64 %pc.i to ptr
   %res = musttail call tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b)
+  ret i64 %res
+}}
+
+; An instruction whose pack is not loaded: the record is forgotten and Python asked for the pack.
+define internal tailcc i64 @h.missing(ptr %s, ptr %r, i64 %b) noinline cold {{
+  %pack.p = getelementptr inbounds i8, ptr %r, i64 8
+  %pack = load i32, ptr %pack.p
+  %wide = zext i32 %pack to i64
+  call void @set_word(ptr %s, i64 {at[missing_pack]}, i64 %wide)
+  store i32 0, ptr %r
+  call void @set_word(ptr %s, i64 {at[exit_code]}, i64 {MISSING_PACK})
+  %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
+  store atomic i64 {always}, ptr %pend.p seq_cst, align 8
+  %pc.i = call i64 @record_pc(ptr %s, ptr %r)
+  %pc = inttoptr i64 %pc.i to ptr
+  %res = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %res
 }}
 
@@ -253,7 +269,7 @@ ready:
   %rec = getelementptr inbounds i8, ptr %s, i64 {scratch}
   %rec1 = getelementptr inbounds i8, ptr %rec, i64 {RECORD}
   %rec2 = getelementptr inbounds i8, ptr %rec1, i64 {RECORD}
-  call void @decode(ptr %rec, i32 %insn, i64 0, i1 %long, i1 true)
+  call void @decode(ptr %s, ptr %rec, i32 %insn, i64 0, i1 %long, i1 true)
   call void @set_handler(ptr %rec1, ptr @h.edge)
   call void @set_handler(ptr %rec2, ptr @h.edge)
   %rec.i = ptrtoint ptr %rec to i64

@@ -199,7 +199,7 @@ class HandlerWriter(MemoryWriter):
             self.open("rare")
             self._tail(f'@"s.{self.name}"', "ptr %r", "%b")
         kind, traits = ("s", " noinline cold") if self.slow else ("h", "")
-        head = f'define internal tailcc i64 @"{kind}.{self.name}"(ptr %s, ptr %r, i64 %b){traits}'
+        head = f'define dso_local tailcc i64 @"{kind}.{self.name}"(ptr %s, ptr %r, i64 %b){traits}'
         head += self.strictness()
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
 

@@ -34,6 +34,7 @@ SPACE_LARGE = 32  # an address space: identifier, root, when it was last in forc
 SPACE = SPACE_LARGE + 4 * 8  # where it has large pages: 2 MiB, 1 GiB; low addresses, high ones
 
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
+MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
 ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Python side only
 
 _WORDS = (
@@ -72,6 +73,8 @@ _WORDS = (
     "left_budget",  # what an abandoned instruction in a compiled region leaves of the budget
     "region_value",  # two words: the value of an access that compiled code could not make itself
     "region_value_high",
+    "pack_tables",  # addresses of the tables of loaded packs (engine.threaded.decoder)
+    "missing_pack",  # the number of the pack that MISSING_PACK asks for
 )
 
 
