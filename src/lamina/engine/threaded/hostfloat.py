@@ -36,13 +36,13 @@ def supported() -> bool:
     return platform.machine() in ("x86_64", "AMD64")
 
 
-def _fuses() -> bool:
-    """Whether the host has fused multiply-add (FMA3)."""
+def _has(feature: str) -> bool:
+    """Whether the host's CPU has a feature, as Linux calls it."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
         return False
-    return flags is not None and "fma" in flags[1].split()
+    return flags is not None and feature in flags[1].split()
 
 
 def _table() -> dict[str, HostOperation]:
@@ -52,7 +52,7 @@ def _table() -> dict[str, HostOperation]:
         for name in ("add", "sub", "mul", "div"):
             table[f"f{width}_{name}"] = HostOperation("arithmetic", "f" + name)
         table[f"f{width}_sqrt"] = HostOperation("arithmetic", "sqrt")
-        if _fuses():
+        if _has("fma"):
             table[f"f{width}_fma"] = HostOperation("arithmetic", "fma")
         for letter, bits in (("i", 32), ("i", 64), ("u", 32), ("u", 64)):
             signed, exact = letter == "i", bits < width
@@ -72,6 +72,7 @@ def _table() -> dict[str, HostOperation]:
 
 
 HOST_INSTRUCTIONS = _table() if supported() else {}
+ROUNDS = supported() and _has("sse4_1")  # to integral numbers, in any mode
 
 # The flags NV DZ OF UF NX (bits 4..0) from MXCSR's IE(0) ZE(2) OE(3) UE(4) PE(5).
 _FOLD_X86 = """
