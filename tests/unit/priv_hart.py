@@ -216,6 +216,10 @@ class SmallHart:
     def icache_flush(self) -> None:
         self.events.append("icache")
 
+    def fence_remote(self, *arguments: int) -> int:
+        self.events.append(("fence.remote", *arguments))
+        return 0
+
     def pending(self) -> None:
         self.events.append("pending")
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from functools import cache
 
 from lamina.base.bits import U64, mask
 from lamina.ir.build import Builder, Val, Var
@@ -33,6 +34,15 @@ def random_word(form: Form, rng: random.Random) -> int:
             return insn
 
 
+@cache
+def _words() -> list[int]:
+    """What registers and slots may hold: addresses, boxed floats, anything."""
+    rng = random.Random(0)
+    some = [word(rng) for _ in range(2000)]
+    some += [BASE + rng.randrange(0x1000) for _ in range(1000)]
+    return some + [mask(64) ^ mask(32) | rng.getrandbits(32) for _ in range(1000)]
+
+
 class RandomHost(EvalHost):
     """A hart in a random state, the same for the same seed."""
 
@@ -40,21 +50,15 @@ class RandomHost(EvalHost):
         super().__init__(FILES, base=BASE)
         rng = random.Random(seed)
         for name, values in self.regs.items():
-            values[:] = [self._register(rng) for _ in values]
+            values[:] = rng.choices(_words(), k=len(values))
             if name in self.zero:
                 values[0] = 0
-        self.slots.update((name, word(rng)) for name in (*LAYOUT.slots, "irq", *SLOTS))
+        names = (*LAYOUT.slots, "irq", *SLOTS)
+        self.slots.update(zip(names, rng.choices(_words(), k=len(names)), strict=True))
         self.slots |= {"priv": rng.choice((0, 1, 3)), "pc": BASE + 2 * rng.randrange(99)}
         self.slots |= {"fflags": rng.randrange(32), "frm": rng.randrange(6)}
         self.memory[:] = rng.randbytes(self.memory_size)
         self.retired, self.clock = rng.getrandbits(20), rng.getrandbits(64)
-
-    @staticmethod
-    def _register(rng: random.Random) -> int:
-        choice = rng.randrange(4)
-        if choice == 0:
-            return BASE + rng.randrange(0x1000)
-        return U64 << 32 & U64 | rng.getrandbits(32) if choice == 1 else word(rng)
 
     def evaluate(
         self, ready: Evaluator, operands: Mapping[str, int], length: int, *args: int

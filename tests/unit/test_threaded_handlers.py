@@ -2,8 +2,9 @@
 
 import pytest
 
+from lamina.engine.threaded.decoder import PackTable, Variants
 from lamina.engine.threaded.handlers import restartable
-from lamina.engine.threaded.module import runtime_text
+from lamina.engine.threaded.module import pack_modules
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.riscv import RISCV64
 
@@ -25,12 +26,42 @@ def test_an_instruction_without_access_has_no_slow_handler() -> None:
     assert not _restartable("add")
 
 
-def test_every_slow_handler_that_is_named_is_defined() -> None:
-    text = runtime_text(RISCV64)
-    named = {line.split('@"s.')[1].split('"')[0] for line in text.split("\n") if '@"s.' in line}
-    defined = {
+def _defined(text: str, kind: str) -> list[str]:
+    """Names of the functions `kind.NAME` that a module defines."""
+    lines = [line for line in text.split("\n") if line.startswith("define")]
+    return [line.split(f'@"{kind}.')[1].split('"')[0] for line in lines if f'@"{kind}.' in line]
+
+
+@pytest.mark.parametrize("pack", RISCV64.packs)
+def test_every_slow_handler_that_a_pack_names_is_in_its_cold_module(pack: str) -> None:
+    hot, cold = pack_modules(RISCV64, pack)
+    named = {
         line.split('@"s.')[1].split('"')[0]
-        for line in text.split("\n")
-        if line.startswith("define") and '@"s.' in line
+        for line in (hot + cold).split("\n")
+        if '@"s.' in line and not line.startswith("declare")
     }
-    assert named == defined != set()
+    assert named == set(_defined(cold, "s")) and not _defined(hot, "s")
+
+
+def test_every_instruction_has_its_handlers_in_one_pack_and_every_routine_too() -> None:
+    variants = Variants(RISCV64)
+    handlers: list[str] = []
+    routines: list[str] = []
+    for pack in RISCV64.packs:
+        wanted = sorted(h.name for h in PackTable(RISCV64, pack, variants).handlers)
+        texts = pack_modules(RISCV64, pack)
+        found = _defined(texts.hot, "h") + _defined(texts.cold, "h")
+        assert sorted(found) == wanted != []
+        handlers += found
+        routines += _defined(texts.hot, "r") + _defined(texts.cold, "r")
+    assert len(handlers) == len(set(handlers)) > 300
+    assert len(routines) == len(set(routines)) > 40
+    forms = {(form.base, form.encoding.length) for form in RISCV64.table.forms}
+    assert {entry for pack in RISCV64.packs for entry in variants.of(pack)} == forms
+
+
+def test_a_kernel_boots_with_the_core_pack_alone() -> None:
+    """What the kernel of every distribution runs stands in the first pack."""
+    names = ("add", "mul", "ld", "amoadd.d", "csrrw", "sret", "fence.i", "fld", "fsd")
+    assert {RISCV64.pack_of(RISCV64.table.by_name[n].base) for n in names} == {"core"}
+    assert RISCV64.pack_of(RISCV64.table.by_name["fadd.d"].base) == "float"

@@ -8,6 +8,7 @@ import typer
 
 from lamina.base.version import __version__
 from lamina.cli.cmd_boot import boot
+from lamina.cli.cmd_cache import cache
 from lamina.cli.cmd_doctor import doctor
 from lamina.cli.cmd_lockstep import lockstep
 from lamina.cli.cmd_run import run
@@ -24,6 +25,7 @@ Examples:
   lamina boot --kernel Image          boot any kernel
   lamina show lw                      an instruction: encoding, meaning, host code
   lamina doctor                       what this host has, and what is used instead
+  lamina cache ls                     the compiled code that is kept between runs
 
 \b
 Exit status: the guest's own (0 after a plain poweroff), or
@@ -40,6 +42,7 @@ app.command()(boot)
 app.command()(doctor)
 app.command()(show)
 app.command()(lockstep)
+app.add_typer(cache, name="cache")
 
 
 @app.callback()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import typer
 
 from lamina.base.errors import LaminaError
-from lamina.base.units import GIB, KIB, MIB
+from lamina.base.units import approximate_size
 from lamina.base.version import __version__
 
 KVM = Path("/dev/kvm")
@@ -54,7 +54,7 @@ def _host() -> Iterator[Finding]:
     note = "" if linux else "; only Linux is tried"
     yield Finding(linux, "host", f"{name}, {platform.release()}, {platform.machine()}{note}")
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    yield Finding(True, "resources", f"{_cpus()} CPUs, {_size(pages * page)} memory")
+    yield Finding(True, "resources", f"{_cpus()} CPUs, {approximate_size(pages * page)} memory")
     enough = sys.version_info >= (3, 11)
     note = "" if enough else "; 3.11 is needed"
     yield Finding(enough, "python", f"{platform.python_version()} at {sys.executable}{note}")
@@ -110,23 +110,34 @@ def _caches() -> Iterator[Finding]:
 
     root = cache.cache_root()
     if _can_be_written(root):
-        yield Finding(True, "cache", f"{root}, {_size(_used(root))}")
+        yield Finding(True, "cache", f"{root}, {approximate_size(_used(root))}")
     else:
         text = f"{root}: cannot be written; engines are compiled each time, images not kept"
         yield Finding(False, "cache", f"{text} (set XDG_CACHE_HOME)")
+    yield _code()
     names = {"debian": debian.image_cache()}
     names |= {name: firmware.firmware_cache(item) for name, item in firmware.FIRMWARE.items()}
     for name, kept in names.items():
         facts = kept.find()
         if facts is not None:
             first = facts["packages"][0] if facts.get("packages") else ""
-            yield Finding(True, f"  {name}", f"{_size(_used(kept.folder))}, {first}")
+            yield Finding(True, f"  {name}", f"{approximate_size(_used(kept.folder))}, {first}")
         elif kept.folder.exists():
             yield Finding(
                 False, f"  {name}", "incomplete, damaged or old; it is built anew when used"
             )
         else:
             yield Finding(True, f"  {name}", "not fetched yet")
+
+
+def _code() -> Finding:
+    from lamina.engine.code.store import STORES, code_store
+
+    stores = {kind: code_store(kind) for kind in STORES}
+    parts = [f"{len(s.scan())} of {kind}" for kind, s in stores.items()]
+    size = sum(store.size() for store in stores.values())
+    text = f"{approximate_size(size)}: {', '.join(parts)} (lamina cache ls)"
+    return Finding(True, "  compiled code", text)
 
 
 def _llvm_target() -> str:
@@ -159,10 +170,3 @@ def _used(folder: Path) -> int:
             path = Path(parent, name)
             total += path.lstat().st_size if path.exists() else 0
     return total
-
-
-def _size(count: int) -> str:
-    for unit, factor in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"

@@ -180,5 +180,9 @@ _op("tlb.flush_space_page", 2, "none")
 _op("tlb.space", 0, "none")
 _op("tlb.context", 0, "none")
 _op("icache.flush", 0, "none")
+# Fences for other vCPUs: kind (0 code, 1 pages, 2 pages of one address space), mask of vCPUs, the
+# mask's first vCPU (all ones: all vCPUs are meant), address, bytes (both 0, or bytes all ones: the
+# whole address space), address space. The result is 1, or 0: the engine leaves it to the machine.
+_op("fence.remote", 6, "attr")
 _op("pending", 0, "none")
 _op("notify", 1, "none", None, ("event",))

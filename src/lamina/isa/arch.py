@@ -8,22 +8,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lamina.ir.graph import Routine
-from lamina.isa.insn import InsnTable
+from lamina.isa.insn import Insn, InsnTable
 
 # The `access` argument of the translate routine. CACHE is cache-block management: allowed where a
 # read is, with the faults of a write.
 READ, WRITE, FETCH, CACHE = 0, 1, 2, 3
+CORE_PACK = "core"
 TOUCHES = {"read": READ, "write": WRITE, "cache": CACHE}  # attribute `access` of the op `touch`
 
 
 @dataclass(frozen=True, slots=True)
 class RegFile:
-    """`count` registers of 64 bits; register 0 of a file with `zero` reads 0 and drops writes."""
+    """`count` registers of 64 bits; register 0 of a file with `zero` reads 0 and drops writes.
+    `floating`: they hold floats, which compiled code keeps in registers of the host's FPU."""
 
     name: str
     count: int
     zero: bool = False
     prefix: str = ""
+    floating: bool = False
 
 
 class StateLayout:
@@ -82,6 +85,11 @@ class Arch:
     contexts: int = 4
     space_contexts: int = 3  # those above translate alike in all address spaces
     flags_slot: str = ""  # the slot of the floating-point flags NV DZ OF UF NX, if there is one
+    source: str = ""  # "module:name" of this object, where another process can import it
+    # Compiled handlers come in packs, each made and loaded when an instruction of it is first met.
+    # The first is there from the start; a pack may call routines of the packs before it.
+    packs: tuple[str, ...] = (CORE_PACK,)
+    pack_of: Callable[[Insn], str] = lambda insn: CORE_PACK
     long_mask: int = 3  # an instruction has 4 bytes if its low half & long_mask == long_match,
     long_match: int = 3  # else 2
 

@@ -119,6 +119,9 @@ class LoggedEngine:
         """Traps always end a step here; they go on to the runner if it wants them."""
         self._watched = on
 
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        """Fences for other harts stay calls."""
+
     def state_changed(self) -> None:
         self._pages.clear()
         self._engine.state_changed()
@@ -318,6 +321,9 @@ class Rehearsal(Onlooker):
     def tlb_space(self) -> None: ...
     def tlb_context(self) -> None: ...
     def icache_flush(self) -> None: ...
+    def fence_remote(self, *arguments: int) -> int:
+        return 0
+
     def pending(self) -> None: ...
     def notify(self, value: int, event: str) -> None: ...
     def leave(self) -> None:

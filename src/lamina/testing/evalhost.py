@@ -209,6 +209,10 @@ class EvalHost:
     def icache_flush(self) -> None:
         self.events.append(("icache.flush",))
 
+    def fence_remote(self, *arguments: int) -> int:
+        self.events.append(("fence.remote", *arguments))
+        return 0
+
     def pending(self) -> None:
         self.events.append(("pending",))
 

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
 
 log = logging.getLogger(__name__)
+
+# What is kept, in folders of these names, and how much of it.
+STORES = {"runtime": 8 << 20, "regions": 128 << 20}
 
 SEGMENTS = 8  # that a full store has
 PATIENCE = 1.0  # seconds to wait for other processes
@@ -287,3 +291,9 @@ def code_folder() -> Path:
     """Where compiled code is kept: $XDG_CACHE_HOME/lamina/code, or ~/.cache/lamina/code."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "lamina" / "code"
+
+
+@cache
+def code_store(kind: str) -> CodeStore:
+    """The process's store of one of `STORES`."""
+    return CodeStore(code_folder() / kind, STORES[kind])

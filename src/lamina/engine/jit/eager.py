@@ -22,7 +22,9 @@ class EagerJitEngine(JitEngine):
             # A budget of one ends at the next jump, however long the straight code before it is.
             code = self._runtime.run_fast(self.vcpu.address, 1)
             if code not in (Exit.LIMIT, SAMPLE):
-                return Exit(code)
+                if not self._served(code):
+                    return Exit(code)
+                continue
             self.sample()
             self._compiler.wait()
             self.link_ready()

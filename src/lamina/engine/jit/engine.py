@@ -16,7 +16,7 @@ from weakref import WeakSet
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.code.store import CodeStore, code_folder
+from lamina.engine.code.store import code_store
 from lamina.engine.jit.hotspots import SECONDS_A_SAMPLE, HotSpots, Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.region import PageView
@@ -35,13 +35,11 @@ from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
-STORE_BYTES = 256 << 20  # of regions on disk
-
 
 @cache
 def compiler(arch: Arch) -> CompilerService:
     """The process's compiler for an architecture."""
-    store = CodeStore(code_folder() / "regions", STORE_BYTES)
+    store = code_store("regions")
     return CompilerService(arch, RegionLibrary(code_version(arch), runtime(arch).resolve, store))
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from lamina.base.bits import U64, signed
 from lamina.engine.threaded.functions import REDISPATCH, mentions
+from lamina.engine.threaded.handlers import restartable
+from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
 from lamina.ir.graph import Block, Op, Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.ir.specialise import Specialiser
@@ -37,7 +39,8 @@ class Decoded:
     register, as calls do; `ends`: a new dispatch must follow it. `reads` and `writes` are registers
     as bits: 64 for each file, in the order of the architecture's files; what is written on some
     paths only counts as read. `changes` are all registers that may be written. `access` is set if
-    there is just one access to memory, at a register plus a constant."""
+    there is just one access to memory, at a register plus a constant. `restartable`: it may be
+    begun again where a rare case comes up, because nothing was changed before."""
 
     bits: int
     length: int
@@ -51,6 +54,7 @@ class Decoded:
     writes: int
     changes: int
     access: Access | None
+    restartable: bool
 
 
 class Decoder:
@@ -61,7 +65,7 @@ class Decoder:
         self._files = list(arch.layout.files)
         zero = tuple(f.name for f in arch.layout.files.values() if f.zero)
         apart = ("pc", arch.flags_slot)
-        self._specialiser = Specialiser(zero_files=zero, apart=apart)
+        self._specialiser = Specialiser(zero_files=zero, keep=HOST_INSTRUCTIONS, apart=apart)
         self._known: dict[int, Decoded | None] = {}
         self._routines: dict[Insn, Routine | None] = {}
 
@@ -101,6 +105,7 @@ class Decoder:
             *(bits, length, routine, target, falls, indirect, links, ends),
             *registers,
             _access(routine),
+            restartable(routine),
         )
 
 

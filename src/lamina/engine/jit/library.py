@@ -21,9 +21,9 @@ from lamina.engine.code.arena import CodeArenaFull, process_arena
 from lamina.engine.code.image import CodeImage
 from lamina.engine.code.store import CodeStore
 from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
+from lamina.engine.jit.request import ENTRY
 
 log = logging.getLogger(__name__)
-FUNCTION = "region"  # the symbol of a region's function
 ABOUT = "about"  # the symbol of its description
 CONTENT = "content."  # with a page's distance: the symbol for the number of its contents
 HALF = 32  # hex digits: a key is half of a page's digest, and half of the region's
@@ -173,7 +173,7 @@ class RegionLibrary:
             placed = process_arena().place(image, resolve)
         except CodeArenaFull:
             return None
-        compiled = Compiled(placed.address_of(FUNCTION), about.entries, contents)
+        compiled = Compiled(placed.address_of(ENTRY), about.entries, contents)
         for number in {contents[e >> PAGE_SHIFT] for e in about.entries}:
             self._at.setdefault(number, []).append(compiled)
         return compiled

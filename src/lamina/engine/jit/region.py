@@ -115,18 +115,30 @@ class _Former:
 
     def _decode(self, offset: int) -> Decoded | None:
         page = self._page(offset >> PAGE_SHIFT)
-        at = offset & (PAGE_SIZE - 1)
-        if page is None or not page.ran(at):
+        if page is None or not page.ran(offset & (PAGE_SIZE - 1)):
             return None
-        low = int.from_bytes(page.source[at : at + 2], "little")
-        length = self._decoder.arch.insn_length(low)
-        raw = page.source[at : at + length]
-        if len(raw) < length:
-            after = self._page((offset >> PAGE_SHIFT) + 1)
-            if after is None:
-                return None
-            raw += after.source[: length - len(raw)]
-        return self._decoder.decode(int.from_bytes(raw, "little"), length)
+        return instruction_at(self._decoder, self._source, offset)
+
+    def _source(self, number: int) -> bytes | None:
+        page = self._page(number)
+        return None if page is None else page.source
+
+
+def instruction_at(
+    decoder: Decoder, source: Callable[[int], bytes | None], offset: int
+) -> Decoded | None:
+    """The instruction at an offset in pages by number; None if there is none, or a page lacks."""
+    page, at = source(offset >> PAGE_SHIFT), offset & (PAGE_SIZE - 1)
+    if page is None or offset % 2:
+        return None
+    length = decoder.arch.insn_length(int.from_bytes(page[at : at + 2], "little"))
+    raw = page[at : at + length]
+    if len(raw) < length:
+        after = source((offset >> PAGE_SHIFT) + 1)
+        if after is None:
+            return None
+        raw += after[: length - len(raw)]
+    return decoder.decode(int.from_bytes(raw, "little"), length)
 
 
 def _only_comes_back(m: Decoded) -> bool:

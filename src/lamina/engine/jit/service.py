@@ -1,24 +1,26 @@
-"""The compiler thread: regions in, machine code out. One for a process and architecture.
+"""Regions to machine code: what is to be compiled waits here, the hottest first.
 
-A region is compiled once for all vCPUs and virtual machines of the process that run the same bytes.
+The compiler process does the work, a few regions at a time, so that what turns out to be hotter
+can overtake. Answers come on its client's thread. One service for a process and architecture.
 """
 
-import atexit
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
+from lamina.engine.compiler.client import compiler_process
+from lamina.engine.compiler.protocol import Kind, Request
 from lamina.engine.jit.flow import Decoder
 from lamina.engine.jit.hotspots import Spot
-from lamina.engine.jit.library import FUNCTION, Compiled, RegionLibrary
-from lamina.engine.jit.region import Region
-from lamina.engine.jit.writer import region_module
-from lamina.engine.threaded.layout import ThreadedLayout
+from lamina.engine.jit.library import Compiled, RegionLibrary
+from lamina.engine.jit.request import encode
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
+AHEAD = 2  # regions that the compiler process has at a time
 
 Done = Callable[[Compiled | None], None]
 
@@ -33,67 +35,52 @@ class Job:
 
 
 class CompilerService:
-    """Compiles regions of one architecture in the background."""
+    """Has regions of one architecture compiled in the background."""
 
     def __init__(self, arch: Arch, library: RegionLibrary) -> None:
         self._arch = arch
-        self._layout = ThreadedLayout(arch)
         self.decoder = Decoder(arch)
         self.library = library
         self._jobs: list[Job] = []
-        self._wake = threading.Condition()  # guards the list
-        self._busy = False
-        self._closing = False
-        self._thread: threading.Thread | None = None
+        self._asked = 0
+        self._changed = threading.Condition()  # guards the two above
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
-        """Queue a region; the hottest is compiled first."""
+        """Queue a region; `done` is called on any thread."""
         if self.library.knows(spot.region, contents):
             done(None)
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="lamina-compiler", daemon=True)
-            self._thread.start()
-            # LLVM must not be at work while the process takes its libraries down.
-            atexit.register(self.close)
-        with self._wake:
+        with self._changed:
             self._jobs.append(Job(spot, contents, done))
-            self._wake.notify_all()
+        self._ask()
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
-        with self._wake:
-            self._wake.wait_for(lambda: not self._jobs and not self._busy)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._jobs and not self._asked)
 
-    def close(self) -> None:
-        """Forget what is queued and wait for the compilation under way."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+    def _ask(self) -> None:
+        """Give the compiler process what is hottest, if it is not busy."""
+        with self._changed:
+            if not self._jobs or self._asked >= AHEAD:
+                return
+            job = max(self._jobs, key=lambda job: job.spot.heat)
+            self._jobs.remove(job)
+            self._asked += 1
+        request = Request(Kind.REGION, self._arch.source, region=encode(job.spot.region))
+        if not compiler_process().submit(request, lambda image: self._answered(job, image)):
+            self._answered(job, None)
 
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._busy = False
-                self._wake.notify_all()
-                self._wake.wait_for(lambda: self._jobs or self._closing)
-                if self._closing:
-                    return
-                job = max(self._jobs, key=lambda job: job.spot.heat)
-                self._jobs.remove(job)
-                self._busy = True
-            compiled = None
+    def _answered(self, job: Job, image: bytes | None) -> None:
+        compiled = None
+        if image is not None:
             try:
-                image = self._compile(job.spot.region)
-                compiled = self.library.add(job.spot.region, job.contents, image)
-            except Exception:
-                log.exception("a region could not be compiled")
-            job.done(compiled)
-
-    def _compile(self, region: Region) -> CodeImage:
-        from lamina.engine.llvm.compiler import compile_image  # LLVM costs 45 MB
-
-        text = region_module(FUNCTION, region, self._arch, self._layout)
-        return compile_image(text, passes="region")
+                decoded = CodeImage.decode(image)
+                compiled = self.library.add(job.spot.region, job.contents, decoded)
+            except CodeError as error:
+                log.warning("a region is not used: %s", error)
+        job.done(compiled)
+        with self._changed:
+            self._asked -= 1
+            self._changed.notify_all()
+        self._ask()

@@ -1,8 +1,9 @@
-"""The shape of a region: its basic blocks, and what is known at the start of each.
+"""The shape of a region: its basic blocks, its loops, and what is known at the start of each.
 
 Two analyses over the blocks: which registers may be read before they are written (an entry loads
 only these), and which of the region's pages have surely been checked (control that moves into
-another page must check that it is the one that was compiled). Called by `writer`.
+another page must check that it is the one that was compiled). Small loops are set apart: in them
+registers are only written to the state where control leaves. Called by `writer`.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,17 @@ from dataclasses import dataclass, field
 from lamina.base.bits import PAGE_SHIFT
 from lamina.engine.jit.flow import Decoded
 from lamina.engine.jit.region import Region
+
+MAX_LOOP = 120  # instructions
+MAX_LOOP_WRITES = 16  # registers
+
+
+@dataclass(eq=False, slots=True)
+class Loop:
+    """A small loop: its blocks by first offset, and the registers that it writes."""
+
+    parts: frozenset[int]
+    writes: int
 
 
 @dataclass(slots=True)
@@ -24,6 +36,8 @@ class Part:
     writes: int = 0
     live: int = 0
     known: frozenset[int] = frozenset()
+    changes: int = 0  # registers that may be written
+    loop: Loop | None = None
 
 
 def pages_of(offset: int, member: Decoded) -> frozenset[int]:
@@ -51,6 +65,7 @@ def parts_of(region: Region) -> dict[int, Part]:
     parts[RETURNS] = Part(RETURNS, [], frozenset(), returns_of(region))
     for part in list(parts.values())[:-1]:
         _link(region, part)
+    _find_loops(parts)
     _find_live(parts)
     _find_known(region, parts)
     return parts
@@ -79,6 +94,7 @@ def _cut(region: Region) -> dict[int, Part]:
         part.offsets.append(offset)
         part.reads |= m.reads & ~part.writes
         part.writes |= m.writes
+        part.changes |= m.changes
         expected = offset + m.length
     return parts
 
@@ -94,6 +110,50 @@ def _link(region: Region, part: Part) -> None:
     part.successors = [f for f in found if f in region.members]
     if m.indirect and not m.links and not m.ends:
         part.successors.append(RETURNS)
+
+
+def _find_loops(parts: dict[int, Part]) -> None:
+    """Set small loops apart, the largest that are small enough first. What they write is read
+    where control leaves, so it must be at hand."""
+    before: dict[int, list[int]] = {first: [] for first in parts}
+    for part in parts.values():
+        for s in part.successors:
+            before[s].append(part.first)
+    found = []
+    for part in parts.values():
+        for head in part.successors:
+            if head <= part.first:
+                blocks = _loop_blocks(parts, before, head, part.first)
+                if blocks is not None:
+                    found.append(blocks)
+    for blocks in sorted(found, key=len, reverse=True):
+        changes = 0
+        for b in blocks:
+            changes |= parts[b].changes
+        if changes.bit_count() > MAX_LOOP_WRITES or any(parts[b].loop for b in blocks):
+            continue
+        loop = Loop(blocks, changes)
+        for b in blocks:
+            parts[b].loop = loop
+            parts[b].reads |= loop.writes
+
+
+def _loop_blocks(
+    parts: dict[int, Part], before: dict[int, list[int]], head: int, tail: int
+) -> frozenset[int] | None:
+    """The blocks from which the jump at `tail` back to `head` is reached without passing `head`;
+    None if they are too many, or returns are among them."""
+    blocks, work, size = {head}, [tail], len(parts[head].offsets)
+    while work:
+        b = work.pop()
+        if b in blocks:
+            continue
+        blocks.add(b)
+        size += len(parts[b].offsets)
+        if b == RETURNS or size > MAX_LOOP:
+            return None
+        work += before[b]
+    return frozenset(blocks) if size <= MAX_LOOP else None
 
 
 def _find_live(parts: dict[int, Part]) -> None:

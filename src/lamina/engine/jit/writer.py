@@ -1,52 +1,29 @@
 """A region as one LLVM function `i64 (state, record, budget)`, to be entered at its entries.
 
-Guest registers live in local variables, which LLVM turns into values; every register write is
-also stored to the state as it is made, so the state is exact wherever a slow path looks at it. An
-entry loads the registers that may be read before they are written.
-The budget is counted per block and looked at on backward jumps. Control that moves into another
-guest page checks there, in the fetch TLB, that the page is the one that was compiled.
+An entry loads the registers that may be read before they are written. The budget is counted per
+block and looked at on backward jumps. Control that moves into another guest page checks there, in
+the fetch TLB, that the page is the one that was compiled. Where an instruction's rare case comes
+up, or a shared check fails, the region is left at that instruction and the threaded engine goes on.
 """
 
 from dataclasses import dataclass
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.engine.jit.access_writer import NO_PAGE, AccessWriter
 from lamina.engine.jit.flow import Decoded, jump_distance
-from lamina.engine.jit.groups import Group, groups_of
+from lamina.engine.jit.groups import groups_of
 from lamina.engine.jit.region import Region
-from lamina.engine.jit.shape import RETURNS, Part, parts_of
+from lamina.engine.jit.register_writer import METADATA, STATE, TLB
+from lamina.engine.jit.shape import RETURNS, Loop, Part, parts_of
 from lamina.engine.llvm.lower import result_type, symbol
-from lamina.engine.threaded.functions import MemoryWriter
-from lamina.engine.threaded.layout import (
-    CONTENT_OFFSET,
-    DATA_ENTRY,
-    TLB_ENTRIES,
-    ThreadedLayout,
-)
+from lamina.engine.threaded.layout import CONTENT_OFFSET, TLB_ENTRIES, ThreadedLayout
 from lamina.engine.threaded.region_ir import DECLARATIONS
 from lamina.ir.graph import Op, Routine, Variable
 from lamina.isa.arch import Arch
 
-# Accesses to the state, the TLB and guest RAM never touch each other's memory.
-STATE = ", !alias.scope !4, !noalias !5"
-TLB = ", !alias.scope !6, !noalias !7"
-RAM = ", !alias.scope !8, !noalias !9"
-METADATA = """
-!0 = !{!"branch_weights", i32 2000, i32 1}
-!1 = !{!"branch_weights", i32 1, i32 2000}
-!2 = distinct !{!2, !"guest"}
-!10 = distinct !{!10, !2, !"state"}
-!11 = distinct !{!11, !2, !"tlb"}
-!12 = distinct !{!12, !2, !"ram"}
-!4 = !{!10}
-!5 = !{!11, !12}
-!6 = !{!11}
-!7 = !{!10, !12}
-!8 = !{!12}
-!9 = !{!10, !11}
-"""
 RUNTIME = """
-declare dso_local tailcc i64 @dispatch(ptr, ptr, i64)
-declare dso_local tailcc i64 @left(ptr, ptr, i64)
+declare dso_local preserve_nonecc i64 @dispatch(ptr, ptr, i64)
+declare dso_local preserve_nonecc i64 @left(ptr, ptr, i64)
 declare dso_local i1 @touch(ptr, i64, i64)
 declare dso_local i64 @time(ptr)
 declare dso_local void @tlb_flush(ptr)
@@ -57,31 +34,39 @@ declare dso_local void @tlb_space(ptr)
 declare dso_local void @tlb_context(ptr)
 declare dso_local void @icache_flush(ptr)
 declare dso_local void @notify(ptr, i64, i64)
+declare dso_local i64 @remote_fence(ptr, i64, i64, i64, i64, i64, i64)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
-    """Where control goes: to a block, past checks of pages and of the budget."""
+    """Where control goes: to an instruction, past checks of pages and of the budget, out of a
+    loop or within it."""
 
     target: int
     pages: tuple[int, ...]
     back: bool
-
-    @property
-    def label(self) -> str:
-        pages = "".join(f".p{p}" for p in self.pages)
-        return f"to{self.target}{pages}{'.b' if self.back else ''}"
+    loop: Loop | None
 
 
-class RegionWriter(MemoryWriter):
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """An exit at an instruction that was not done."""
+
+    label: str
+    offset: int
+    retired: int
+    loop: Loop | None
+
+
+class RegionWriter(AccessWriter):
     """Writes one region."""
-
-    ram_metadata = RAM
 
     def __init__(self, name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> None:
         start = region.entries[0]
         super().__init__(region.members[start].routine, arch, layout)
+        self.prepare_registers()
+        self.prepare_accesses()
         self.name = name
         self.region = region
         self.offset = start
@@ -89,30 +74,28 @@ class RegionWriter(MemoryWriter):
         self._parts = parts_of(region)
         self._part = self._parts[start]
         self._head: list[str] = []
-        self._registers: set[tuple[str, int]] = set()
         self._retired = 0  # since the budget variable was last written
-        self._exits: dict[int, str] = {}
-        self._edges: dict[_Edge, None] = {}
-        self._groups: dict[int, Group] = {}
-        self._asides: list[tuple[str, int, int]] = []  # exits inside a block: label, where, retired
-        self._leaves = False
+        self._edges: dict[_Edge, str] = {}
+        self._asides: list[_Aside] = []
         self._serial = 0
 
     # -- the whole function ----------------------------------------------------------------------
     def text(self) -> str:
         self.closed = True
         for part in self._parts.values():
-            if part.first != RETURNS:
+            self._part, self.loop = part, part.loop
+            self.facts.forget()
+            if part.first == RETURNS:
+                self._returns(part)
+            else:
                 self._block(part)
-        self._returns(self._parts[RETURNS])
         self._tails()
         body, self.lines = self.lines, []
         self._entries()
         return "\n".join([*self._prologue(), *self.lines, *body, "}"])
 
     def _block(self, part: Part) -> None:
-        self._part = part
-        self._groups = groups_of(self.region, part, list(self.layout.files))
+        self.groups = groups_of(self.region, part, list(self.layout.files))
         self.open(f"o{part.first}")
         for offset in part.offsets:
             self._instruction(offset)
@@ -128,7 +111,7 @@ class RegionWriter(MemoryWriter):
         """The block that compares a return's target with what follows the region's calls."""
         if not part.successors:
             return
-        self._part, self.offset = part, part.first
+        self.offset = part.first
         self.open(f"o{RETURNS}")
         target = self.temp("load i64, ptr %return.v")
         distance = self.temp(f"sub i64 {target}, {self.temp('load i64, ptr %page.v')}")
@@ -147,7 +130,12 @@ class RegionWriter(MemoryWriter):
         for v in self.routine.variables:
             self._head.append(f"{self.variable(v)} = alloca i{v.width}")
             self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
+        # An entry must get on: it has no way out before it has done something.
+        rare = self.member.restartable and offset not in self.region.entries
+        self.escape, self.escapes = (self.label("rare") if rare else ""), False
         self.block(self.routine.body)
+        if self.escapes:
+            self._asides.append(_Aside(self.escape, offset, self._retired, self.loop))
         if self.closed:
             return
         self._retired += 1
@@ -157,18 +145,19 @@ class RegionWriter(MemoryWriter):
 
     def _flush_budget(self) -> None:
         if self._retired and not self.closed:
-            self.out(f"store i64 {self._budget()}, ptr %bud")
+            self.out(f"store i64 {self.budget()}, ptr %bud")
         self._retired = 0
 
-    def _budget(self, more: int = 0) -> str:
+    def budget(self, more: int = 0) -> str:
         now = self.temp("load i64, ptr %bud")
         spent = self._retired + more
         return self.temp(f"sub i64 {now}, {spent}") if spent else now
 
     def _prologue(self) -> list[str]:
         at = self.engine.at
+        head = f'define preserve_nonecc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind'
         lines = [
-            f'define tailcc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind {{',
+            head + self.strictness() + " {",
             "entry:",
             "%bud = alloca i64",
             "store i64 %b, ptr %bud",
@@ -184,7 +173,11 @@ class RegionWriter(MemoryWriter):
             f"%tlb = load ptr, ptr %tlb.p{STATE}",
             *self._head,
         ]
-        lines += [f"{_local(*register)} = alloca i64" for register in sorted(self._registers)]
+        for name in self.recent:
+            lines += [f"{name}.page = alloca i64", f"store i64 {NO_PAGE}, ptr {name}.page"]
+            lines += [f"{name}.base = alloca ptr", f"store ptr null, ptr {name}.base"]
+        for file, index in sorted(self.registers):
+            lines.append(f"{self.local(file, index)} = alloca {self.local_type(file)}")
         entries = self.region.entries
         if len(entries) == 1:
             return [*lines, "br label %e0"]
@@ -197,7 +190,7 @@ class RegionWriter(MemoryWriter):
 
     def _entries(self) -> None:
         """The blocks that load what an entry needs."""
-        files = list(self.layout.files)
+        self.loop = None
         for i, offset in enumerate(self.region.entries):
             part = self._parts[offset]
             self.closed = True
@@ -205,35 +198,36 @@ class RegionWriter(MemoryWriter):
             distance = (offset >> PAGE_SHIFT) * PAGE_SIZE
             page = self.temp(f"sub i64 %page.start, {distance}")
             self.out(f"store i64 {page}, ptr %page.v")
-            for file, index in sorted(self._registers):
-                if not part.live >> 64 * files.index(file) + index & 1:
-                    continue
-                pointer = self.word_pointer(self.layout.file_base[file] + index)
-                value = self.temp(f"load i64, ptr {pointer}{STATE}")
-                self.out(f"store i64 {value}, ptr {_local(file, index)}")
-            more = part.pages - {offset >> PAGE_SHIFT}
-            for page_number in sorted(more):
-                self._check_page(page_number, offset)
+            for file, index in self.named(part.live):
+                if (file, index) in self.registers:
+                    self.load_register(file, index)
             self.close(f"br label %o{offset}")
 
     def _tails(self) -> None:
         """The shared blocks at the end: checked ways to blocks, exits."""
-        for edge in self._edges:
-            self.open(edge.label)
+        self._retired = 0
+        for edge, label in self._edges.items():
+            self.loop = edge.loop
+            self.open(label)
+            inside = edge.target in self.region.members
+            if not inside or self._parts[edge.target].loop is not edge.loop:
+                self.flush()
+                self.loop = None
+            if not inside:
+                self._dispatch(self._pc_of(edge.target))
+                continue
             for page in edge.pages:
                 self._check_page(page, edge.target)
             if edge.back:
                 self._check_budget(edge.target)
             self.close(f"br label %o{edge.target}")
-        for offset, label in self._exits.items():
-            self.open(label)
-            self._dispatch(self._pc_of(offset))
-        for label, offset, retired in self._asides:
-            self.open(label)
-            self._retired = retired
-            self.out(f"store i64 {self._budget()}, ptr %bud")
-            self._dispatch(self._pc_of(offset))
-        if self._leaves:
+        for aside in self._asides:
+            self.open(aside.label)
+            self._retired, self.loop = aside.retired, aside.loop
+            self.out(f"store i64 {self.budget()}, ptr %bud")
+            self._dispatch(self._pc_of(aside.offset))
+        self.loop = None
+        if self.leaves:
             self.open("leave")
             left = self.temp(f"load i64, ptr {self.engine_word('left_budget')}")
             self._tail("@left", "ptr null", left)
@@ -258,7 +252,7 @@ class RegionWriter(MemoryWriter):
         entry = self.temp(f"getelementptr inbounds [2 x i64], ptr {table}, i64 {index}")
         tag = self.temp(f"load i64, ptr {entry}{TLB}")
         mapped = self.temp(f"icmp eq i64 {tag}, {gva}")
-        look, go, out = self.label("look"), self.label("same"), self.label("other")
+        look, go, out = self.label("mapped"), self.label("same"), self.label("other")
         self.branch(mapped, look, out, (1, 0))
         self.open(look)
         code_at = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 8")
@@ -276,38 +270,42 @@ class RegionWriter(MemoryWriter):
     # -- leaving -----------------------------------------------------------------------------------
     def _way(self, offset: int) -> str:
         """The label that leads to an instruction; the budget must be up to date there."""
+        loop = self.loop
         if offset not in self.region.members:
-            return self._exits.setdefault(offset, f"exit{offset}")
+            return self._edges.setdefault(_Edge(offset, (), False, loop), self._new("exit"))
         after = self._parts[offset]
         back = offset <= self.offset
         pages = tuple(sorted(after.pages - self._part.known - self._part.pages))
-        if not back and not pages:
+        if not back and not pages and (loop is None or after.loop is loop):
             return f"o{offset}"
-        edge = _Edge(offset, pages, back)
-        self._edges.setdefault(edge)
-        return edge.label
+        return self._edges.setdefault(_Edge(offset, pages, back, loop), self._new("to"))
+
+    def _new(self, hint: str) -> str:
+        return self.label(hint)
 
     def _go(self, offset: int) -> None:
         self.close(f"br label %{self._way(offset)}")
 
     def _tail(self, callee: str, second: str, budget: str) -> None:
-        call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget})"
+        call = f"musttail call preserve_nonecc i64 {callee}(ptr %s, {second}, i64 {budget})"
         self.close(f"ret i64 {self.temp(call)}")
 
     def _dispatch(self, pc: str) -> None:
+        self.flush()
         pointer = self.temp(f"inttoptr i64 {pc} to ptr")
         self._tail("@dispatch", f"ptr {pointer}", self.temp("load i64, ptr %bud"))
 
-    def leave(self) -> None:
-        self.out(f"store i64 {self._budget()}, ptr {self.engine_word('left_budget')}{STATE}")
-        self._leave()
+    def aside(self) -> str:
+        label = self.label("aside")
+        self._asides.append(_Aside(label, self.offset, self._retired, self.loop))
+        return label
 
-    def _leave(self) -> None:
-        """The instruction was abandoned, and `left_budget` is set."""
-        self._leaves = True
-        self.close("br label %leave")
+    def where(self, size: int) -> str:
+        page = self.temp("load i64, ptr %page.v")
+        return f"i64 {page}, i64 {self.budget()}, i64 {self.offset << 8 | size}"
 
     def before_call(self) -> None:
+        self.flush()
         self.out(f"store i64 {self._pc()}, ptr {self.slot_pointer('pc')}{STATE}")
         self.out(f"store i64 {self._icount()}, ptr {self.slot_pointer('icount')}{STATE}")
         self.out(f"store i64 {self.member.bits}, ptr {self.engine_word('insn')}{STATE}")
@@ -324,7 +322,7 @@ class RegionWriter(MemoryWriter):
 
     def _icount(self) -> str:
         end = self.temp(f"load i64, ptr {self.slot_pointer('icount_end')}{STATE}")
-        return self.temp(f"sub i64 {end}, {self._budget()}")
+        return self.temp(f"sub i64 {end}, {self.budget()}")
 
     def op_pc(self, op: Op) -> None:
         self.bind(op.results[0], self._pc())
@@ -336,48 +334,16 @@ class RegionWriter(MemoryWriter):
         self.bind(op.results[0], self._icount())
 
     def op_operand(self, op: Op) -> None:
-        name = op.attrs["operand"]
-        if name != "insn":
-            raise ValueError(f"{self.routine.name}: operand {name} is not known")
-        value = self.member.bits
-        self.bind(op.results[0], str(value))
-
-    def op_get(self, op: Op) -> None:
-        if op.attrs["slot"] == "irq":
-            return super().op_get(op)
-        pointer = self.slot_pointer(op.attrs["slot"])
-        self.bind(op.results[0], self.temp(f"load i64, ptr {pointer}{STATE}"))
-
-    def op_set(self, op: Op) -> None:
-        pointer = self.slot_pointer(op.attrs["slot"])
-        self.out(f"store i64 {self.use(op.args[0])}, ptr {pointer}{STATE}")
-
-    def op_reg_get(self, op: Op) -> None:
-        file, index = op.attrs["file"], int(self.use(op.args[0]))
-        if index == 0 and self.layout.files[file].zero:
-            self.bind(op.results[0], "0")
-            return
-        self._registers.add((file, index))
-        self.bind(op.results[0], self.temp(f"load i64, ptr {_local(file, index)}"))
-
-    def op_reg_set(self, op: Op) -> None:
-        file, index = op.attrs["file"], int(self.use(op.args[0]))
-        if index == 0 and self.layout.files[file].zero:
-            return
-        self._registers.add((file, index))
-        value = self.use(op.args[1])
-        self.out(f"store i64 {value}, ptr {_local(file, index)}")
-        pointer = self.word_pointer(self.layout.file_base[file] + index)
-        self.out(f"store i64 {value}, ptr {pointer}{STATE}")
+        raise ValueError(f"{self.routine.name}: operand {op.attrs['operand']} is not known")
 
     def op_exit(self, op: Op) -> None:
         self.out(f"store i64 {int(op.attrs['reason'])}, ptr {self.engine_word('exit_code')}")
         self.op_pending(op)
-        self.out(f"store i64 {self._budget(1)}, ptr %bud")
+        self.out(f"store i64 {self.budget(1)}, ptr %bud")
         self._dispatch(self._pc_of(self.offset + self.member.length))
 
     def op_jump(self, op: Op) -> None:
-        self.out(f"store i64 {self._budget(1)}, ptr %bud")
+        self.out(f"store i64 {self.budget(1)}, ptr %bud")
         if self.member.target is None or jump_distance(op) is None or self.member.ends:
             self._indirect(self.use(op.args[0]))
         else:
@@ -388,6 +354,7 @@ class RegionWriter(MemoryWriter):
         if self.member.links or self.member.ends or not self._parts[RETURNS].successors:
             self._dispatch(target)
         else:
+            self.flush()
             self.out(f"store i64 {target}, ptr %return.v")
             self.close(f"br label %o{RETURNS}")
 
@@ -397,86 +364,6 @@ class RegionWriter(MemoryWriter):
         params = "".join(f", i{p.width}" for p in routine.params)
         self.declares.add(f"declare dso_local {kind} {symbol(routine)}(ptr{params})")
         super().op_call(op)
-
-    def op_trap(self, op: Op) -> None:
-        cause, tval = (self.use(a) for a in op.args)
-        arguments = f"ptr %s, i64 {cause}, i64 {tval}, {self._where(0)}"
-        self.out(f"call preserve_mostcc void @region_trap({arguments})")
-        self._leave()
-
-    # -- memory ------------------------------------------------------------------------------------
-    def _where(self, size: int) -> str:
-        """The arguments that tell the runtime which instruction this is."""
-        page = self.temp("load i64, ptr %page.v")
-        return f"i64 {page}, i64 {self._budget()}, i64 {self.offset << 8 | size}"
-
-    def _look(self, gva: str, size: int, reads: bool, writes: bool) -> tuple[str, str]:
-        """(hit, host minus guest address as a pointer) for `size` bytes at gva."""
-        shift = DATA_ENTRY.bit_length() - 1
-        number = self.temp(f"lshr i64 {gva}, {PAGE_SHIFT - shift}")
-        index = self.temp(f"and i64 {number}, {TLB_ENTRIES - 1 << shift}")
-        entry = self.temp(f"getelementptr inbounds i8, ptr %tlb, i64 {index}")
-        last = self.temp(f"add i64 {gva}, {size - 1}") if size > 1 else gva
-        base = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
-        hits = []
-        for field in [0] * reads + [8] * writes:
-            at = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 {field}")
-            hits.append(self.temp(f"icmp eq i64 {self.temp(f'load i64, ptr {at}{TLB}')}, {base}"))
-        hit = hits[0] if len(hits) == 1 else self.temp(f"and i1 {hits[0]}, {hits[1]}")
-        addend_at = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 16")
-        return hit, self.temp(f"load ptr, ptr {addend_at}{TLB}")
-
-    def _host(self, gva: str, size: int, write: bool, call: str) -> str:
-        """A host pointer to `size` bytes at gva, if need be by a call of the runtime."""
-        group = self._groups.get(self.offset)
-        if group is not None:
-            return self._host_in(group, gva)
-        hit, base = self._look(gva, size, not write, write)
-        quick = self.temp(f"getelementptr i8, ptr {base}, i64 {gva}")
-        here, miss, end = self.current, self.label("miss"), self.label("there")
-        self.branch(hit, end, miss, (1, 0))
-        self.open(miss)
-        slow = self.temp(f"call preserve_mostcc ptr {call}, {self._where(size)})")
-        gone = self.temp(f"icmp eq ptr {slow}, null")
-        self._leaves = True
-        self.branch(gone, "leave", end, (0, 1))
-        self.open(end)
-        return self.temp(f"phi ptr [ {quick}, %{here} ], [ {slow}, %{miss} ]")
-
-    def _host_in(self, group: Group, gva: str) -> str:
-        """A host pointer by the check of the access's group."""
-        if not group.base:
-            access = self.member.access
-            assert access is not None
-            low = self.temp(f"add i64 {gva}, {group.low - access.distance}")
-            span = group.high - group.low
-            hit, group.base = self._look(low, span, group.reads, group.writes)
-            go, out = self.label("go"), self.label("across")
-            self._asides.append((out, self.offset, self._retired))
-            self.branch(hit, go, out, (1, 0))
-            self.open(go)
-        return self.temp(f"getelementptr i8, ptr {group.base}, i64 {gva}")
-
-    def op_load(self, op: Op) -> None:
-        size, gva = op.attrs["size"], self.use(op.args[0])
-        pointer = self._host(gva, size, False, f"@region_read(ptr %s, i64 {gva}")
-        text = f"load i{8 * size}, ptr {pointer}, align 1{RAM}"
-        self.bind(op.results[0], self.temp(text))
-
-    def op_store(self, op: Op) -> None:
-        size, gva, value = op.attrs["size"], self.use(op.args[0]), self.use(op.args[1])
-        wide = value if size == 8 else self.temp(f"zext i{8 * size} {value} to i64")
-        call = f"@region_write(ptr %s, i64 {gva}, i64 {wide}"
-        pointer = self._host(gva, size, True, call)
-        self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1{RAM}")
-
-    def atomic_pointer(self, op: Op) -> str:
-        size, gva = op.attrs["size"], self.use(op.args[0])
-        return self._host(gva, size, True, f"@region_pointer(ptr %s, i64 {gva}")
-
-
-def _local(file: str, index: int) -> str:
-    return f"%{file}{index}"
 
 
 def region_module(name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> str:

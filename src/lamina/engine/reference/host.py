@@ -256,6 +256,10 @@ class ReferenceHost:
     def icache_flush(self) -> None:
         """Code is read from memory each time it runs."""
 
+    def fence_remote(self, *arguments: int) -> int:
+        """Left to the machine."""
+        return 0
+
     def pending(self) -> None:
         self.set("pending", ALWAYS_PENDING)
 

@@ -1,20 +1,27 @@
 """The compiled decoder: tables made from the instruction encodings, and the loop that reads them.
 
 Per instruction form there is an entry: mask and match, up to three excluded patterns (reserved
-operand values), two handlers (a static jump inside the page, and any other), and steps that move
-encoding bits to record fields. Buckets of entries are chosen by a few opcode bits.
+operand values), steps that move encoding bits to record fields, and where its handlers stand.
+Buckets of entries are chosen by a few opcode bits.
+
+Handlers come in packs. Each pack has a table of its own (`PackTable`) with a row for each of its
+instructions: two handlers (a static jump inside the page, and any other) and what the record
+needs. A pack that is not loaded has none: then the record leads to `@h.missing`, which asks for it.
 """
 
 from dataclasses import dataclass
 
 from lamina.base.bits import U32, mask, sext
 from lamina.engine.threaded.handlers import has_static_jump, remapped_operands
+from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 from lamina.isa.encoding import Encoding, Operand
 from lamina.isa.insn import Form, Insn
 
 MAX_EXCLUDED = 3
 STEP = "{ i8, i8, i8, i8, i32 }"  # destination, instruction bit, width, operand bit, addend
+ENTRY = "[13 x i32]"  # mask, match, 3 pairs, pack, row, first step, steps, sign extension
+ROW = "{ ptr, ptr, i64 }"
 PLACES = ("a", "b", "c", "d", "imm")
 
 
@@ -72,37 +79,81 @@ def _operand_steps(operand: Operand, dest: int) -> list[tuple[int, int, int, int
     return steps
 
 
-class DecoderTables:
-    """All forms of an architecture as LLVM constants, and the handlers that they need."""
+class Variants:
+    """The numbers of an architecture's handlers in the tables of their packs."""
 
     def __init__(self, arch: Arch) -> None:
+        self._packs: dict[str, dict[tuple[Insn, int], int]] = {name: {} for name in arch.packs}
+        for form in arch.table.forms:
+            rows = self._packs[arch.pack_of(form.base)]
+            rows.setdefault((form.base, form.encoding.length), len(rows))
+
+    def of(self, pack: str) -> list[tuple[Insn, int]]:
+        """The instructions of a pack with their lengths, in the order of its table."""
+        return list(self._packs[pack])
+
+    def number(self, pack: str, insn: Insn, length: int) -> int:
+        return self._packs[pack][insn, length]
+
+
+class PackTable:
+    """The handlers of a pack, and the table that leads to them."""
+
+    def __init__(self, arch: Arch, pack: str, variants: Variants) -> None:
+        self._arch = arch
+        self._name = pack
+        self.handlers: list[Handler] = []
+        self._rows: list[str] = []
+        for insn, length in variants.of(pack):
+            far = self._handler(insn, length, False)
+            local = self._handler(insn, length, True) if has_static_jump(insn.routine) else far
+            self._rows.append(f"{ROW} {{ ptr {local}, ptr {far}, i64 {self._zero_place(insn)} }}")
+
+    def _handler(self, insn: Insn, length: int, local: bool) -> str:
+        handler = Handler(insn, length, local)
+        self.handlers.append(handler)
+        return f'@"h.{handler.name}"'
+
+    def _zero_place(self, insn: Insn) -> int:
+        """1 + the place where the decoder puts the discard register for register 0; 0: nowhere."""
+        where = places(insn)
+        found = [where[name] for name in remapped_operands(insn.routine, self._arch)]
+        return 1 + PLACES.index(found[-1]) if found else 0
+
+    def text(self) -> str:
+        rows, count = ", ".join(self._rows), len(self._rows)
+        return f'@"{table_symbol(self._name)}" = constant [{count} x {ROW}] [{rows}]'
+
+
+def table_symbol(pack: str) -> str:
+    """The symbol of a pack's table."""
+    return f"forms.{pack}"
+
+
+class DecoderTables:
+    """All forms of an architecture as LLVM constants. Made from the encodings alone."""
+
+    def __init__(self, arch: Arch, variants: Variants) -> None:
         self.arch = arch
-        self.handlers: dict[Handler, int] = {}
+        self._variants = variants
         self._steps: list[tuple[int, int, int, int, int]] = []
         self._entries: list[list[int]] = []
         for form in arch.table.forms:
             self._entries.append(self._entry(form))
         self._buckets = self._fill_buckets()
 
-    def _handler(self, insn: Insn, length: int, local: bool) -> int:
-        return self.handlers.setdefault(Handler(insn, length, local), len(self.handlers))
-
     def _entry(self, form: Form) -> list[int]:
         base, encoding = form.base, form.encoding
-        where = places(base)
         first = len(self._steps)
-        extend = self._add_steps(form, where)
-        zero_dest = 0
-        for name in remapped_operands(base.routine, self.arch):
-            zero_dest = 1 + PLACES.index(where[name])
-        jump = has_static_jump(base.routine)
-        far = self._handler(base, encoding.length, False)
-        local = self._handler(base, encoding.length, True) if jump else far
+        extend = self._add_steps(form, places(base))
         pairs = _excluded(encoding)
         pairs += [(0, 1)] * (MAX_EXCLUDED - len(pairs))
         flat = [v for pair in pairs for v in pair]
+        pack = self.arch.pack_of(base)
+        number = self._variants.number(pack, base, encoding.length)
+        handlers = [self.arch.packs.index(pack), number]
         steps = [first, len(self._steps) - first]
-        return [encoding.mask, encoding.match, *flat, local, far, *steps, extend, zero_dest]
+        return [encoding.mask, encoding.match, *flat, *handlers, *steps, extend]
 
     def _add_steps(self, form: Form, where: dict[str, str]) -> int:
         """Append the steps of a form; returns the immediate's bits to sign-extend (0: none)."""
@@ -133,30 +184,28 @@ class DecoderTables:
                     buckets[bucket + (0 if e.length == 4 else 256)].append(number)
         return buckets
 
-    def text(self) -> str:
-        """The tables and the function `decode(record, insn, offset, long, step)`."""
+    def text(self, layout: ThreadedLayout) -> str:
+        """The tables and the function `decode(state, record, insn, offset, long, step)`."""
         order = [n for bucket in self._buckets for n in bucket]
         starts, at = [], 0
         for bucket in self._buckets:
             starts.append((at, len(bucket)))
             at += len(bucket)
         entries = [self._entries[n] for n in order]
-        handlers = ", ".join(f'ptr @"h.{h.name}"' for h in self.handlers)
         steps = ", ".join(
             f"{STEP} {{ i8 {d}, i8 {lo}, i8 {w}, i8 {at}, i32 {add} }}"
             for d, lo, w, at, add in self._steps
         )
-        rows = ", ".join(
-            "[14 x i32] [" + ", ".join(f"i32 {v}" for v in row) + "]" for row in entries
-        )
+        rows = ", ".join(f"{ENTRY} [" + ", ".join(f"i32 {v}" for v in row) + "]" for row in entries)
         pairs = ", ".join(f"[2 x i32] [i32 {a}, i32 {n}]" for a, n in starts)
         return "\n".join(
             [
                 f"@buckets = internal constant [288 x [2 x i32]] [{pairs}]",
-                f"@entries = internal constant [{len(entries)} x [14 x i32]] [{rows}]",
-                f"@handlers = internal constant [{len(self.handlers)} x ptr] [{handlers}]",
+                f"@entries = internal constant [{len(entries)} x {ENTRY}] [{rows}]",
                 f"@steps = internal constant [{len(self._steps)} x {STEP}] [{steps}]",
-                _DECODE.replace("ZERO", str(self._discard())),
+                _DECODE.replace("ZERO", str(self._discard())).replace(
+                    "PACKS", str(layout.at["pack_tables"])
+                ),
             ]
         )
 
@@ -179,7 +228,7 @@ define internal i1 @excluded(ptr %e, i64 %i, i32 %insn) alwaysinline {
   %r = icmp eq i32 %x, %v
   ret i1 %r
 }
-define internal void @decode(ptr %r, i32 %insn, i64 %off, i1 %long, i1 %step) noinline {
+define internal void @decode(ptr %s, ptr %r, i32 %insn, i64 %off, i1 %long, i1 %step) noinline {
 entry:
   %fields = alloca [5 x i64]
   call void @llvm.memset.p0.i64(ptr %fields, i8 0, i64 40, i1 false)
@@ -214,7 +263,7 @@ illegal:
   ret void
 look:
   %n = add i64 %first, %i
-  %e = getelementptr inbounds [14 x i32], ptr @entries, i64 %n
+  %e = getelementptr inbounds [13 x i32], ptr @entries, i64 %n
   %fits = call i1 @excluded(ptr %e, i64 0, i32 %insn)
   %no1 = call i1 @excluded(ptr %e, i64 2, i32 %insn)
   %no2 = call i1 @excluded(ptr %e, i64 4, i32 %insn)
@@ -231,12 +280,29 @@ found:
   %step0 = call i32 @entry_word(ptr %e, i64 10)
   %steps32 = call i32 @entry_word(ptr %e, i64 11)
   %extend = call i32 @entry_word(ptr %e, i64 12)
-  %zero = call i32 @entry_word(ptr %e, i64 13)
   %s0 = zext i32 %step0 to i64
   %sn = zext i32 %steps32 to i64
+  %pack32 = call i32 @entry_word(ptr %e, i64 8)
+  %row32 = call i32 @entry_word(ptr %e, i64 9)
+  %pack = zext i32 %pack32 to i64
+  %row = zext i32 %row32 to i64
+  %packs.p = getelementptr inbounds i8, ptr %s, i64 PACKS
+  %packs = load ptr, ptr %packs.p
+  %pack.p = getelementptr inbounds ptr, ptr %packs, i64 %pack
+  %table.i = load atomic i64, ptr %pack.p acquire, align 8
+  %none = icmp eq i64 %table.i, 0
+  br i1 %none, label %missing, label %loaded
+missing:
+  %want = getelementptr inbounds i8, ptr %r, i64 8
+  store i32 %pack32, ptr %want
+  call void @set_handler(ptr %r, ptr @h.missing)
+  ret void
+loaded:
+  %table = inttoptr i64 %table.i to ptr
+  %form = getelementptr inbounds { ptr, ptr, i64 }, ptr %table, i64 %row
   br label %extract
 extract:
-  %k = phi i64 [ 0, %found ], [ %k1, %one ]
+  %k = phi i64 [ 0, %loaded ], [ %k1, %one ]
   %k.end = icmp uge i64 %k, %sn
   br i1 %k.end, label %extracted, label %one
 one:
@@ -280,10 +346,11 @@ extracted:
   %imm32 = trunc i64 %imm to i32
   %r.imm = getelementptr inbounds i8, ptr %r, i64 8
   store i32 %imm32, ptr %r.imm
-  %has.zero = icmp ne i32 %zero, 0
+  %zero.p = getelementptr inbounds i8, ptr %form, i64 16
+  %zd = load i64, ptr %zero.p
+  %has.zero = icmp ne i64 %zd, 0
   br i1 %has.zero, label %remap, label %bytes
 remap:
-  %zd = zext i32 %zero to i64
   %zd1 = sub i64 %zd, 1
   %zcell = getelementptr inbounds i64, ptr %fields, i64 %zd1
   %zv = load i64, ptr %zcell
@@ -307,11 +374,8 @@ choose:
   %inside = icmp ult i64 %target, 4096
   %whole = xor i1 %step, true
   %local = and i1 %inside, %whole
-  %h.local = call i32 @entry_word(ptr %e, i64 8)
-  %h.far = call i32 @entry_word(ptr %e, i64 9)
-  %h32 = select i1 %local, i32 %h.local, i32 %h.far
-  %h = zext i32 %h32 to i64
-  %h.p = getelementptr inbounds ptr, ptr @handlers, i64 %h
+  %far.p = getelementptr inbounds i8, ptr %form, i64 8
+  %h.p = select i1 %local, ptr %form, ptr %far.p
   %handler = load ptr, ptr %h.p
   call void @set_handler(ptr %r, ptr %handler)
   ret void

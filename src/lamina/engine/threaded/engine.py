@@ -17,6 +17,7 @@ from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
     MAX_REGIONS,
+    MISSING_PACK,
     PAGE_RECORDS,
     REGION,
     SAMPLE,
@@ -27,6 +28,7 @@ from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
 ARENA_BYTES = 1 << 30  # address space for code pages; memory is only used as pages are filled
+MAX_PEERS = 64  # the bits of a mask
 EXACT_MARGIN = PAGE_RECORDS + 512 + 64  # straight code may overshoot a budget by less than this
 
 _READ = ctypes.CFUNCTYPE(
@@ -74,6 +76,8 @@ class ThreadedEngine:
             self._word(name, ctypes.cast(callback, ctypes.c_void_p).value or 0)
         libc = ctypes.CDLL(None)
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
+        self._word("sched_yield", ctypes.cast(libc.sched_yield, ctypes.c_void_p).value or 0)
+        self._word("pack_tables", self._runtime.tables)
         self.set_time(offset=0, divisor=100, deterministic=False)
         self._map_regions()
         self._runtime.tlb_begin(self.vcpu.address)
@@ -119,6 +123,14 @@ class ThreadedEngine:
         self._word("time_divisor", divisor)
         self._word("time_deterministic", int(deterministic))
 
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        """All vCPUs of the machine, this one too, each run by an engine of this kind: fences for
+        them need not leave compiled code."""
+        if len(vcpus) <= MAX_PEERS:
+            self._peers = (ctypes.c_uint64 * len(vcpus))(*(vcpu.address for vcpu in vcpus))
+            self._word("peers", ctypes.addressof(self._peers))
+            self._word("peer_count", len(vcpus))
+
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""
         self._word("watch_traps", int(on))
@@ -156,20 +168,31 @@ class ThreadedEngine:
                 code = self._runtime.run_fast(self.vcpu.address, left - EXACT_MARGIN)
             else:
                 code = self._runtime.run_steps(self.vcpu.address, left)
-            if code == ARENA_FULL:
-                self._empty_arena()
-            elif code == SAMPLE:
-                self.sample()
-            elif code != Exit.LIMIT or self.vcpu.icount == end:
+            if not self._served(code) and (code != Exit.LIMIT or self.vcpu.icount == end):
                 return Exit(code)
+
+    def _served(self, code: int) -> bool:
+        """Whether an exit was the runtime's own: what it wants is done, and the guest goes on."""
+        if code == ARENA_FULL:
+            self._empty_arena()
+        elif code == SAMPLE:
+            self.sample()
+        elif code == MISSING_PACK:
+            self._runtime.load_pack(self.vcpu.words[self.layout.at["missing_pack"] // 8])
+        else:
+            return False
+        return True
 
     def sample(self) -> None:
         """Somebody asked where the vCPU is; its pc is exact. For the optimising engine."""
 
     def step(self) -> Exit:
         """Run one instruction, or take one trap."""
-        self.vcpu.words[self.arch.layout.index["pending"]] = ALWAYS_PENDING
-        return Exit(self._runtime.run_steps(self.vcpu.address, 1))
+        while True:
+            self.vcpu.words[self.arch.layout.index["pending"]] = ALWAYS_PENDING
+            code = self._runtime.run_steps(self.vcpu.address, 1)
+            if not self._served(code):
+                return Exit(code)
 
     def close(self) -> None:
         """Release host memory; the engine must not run any more."""

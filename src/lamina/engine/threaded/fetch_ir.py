@@ -10,7 +10,7 @@ from lamina.isa.arch import Arch
 _FETCH = """
 ; The fetch TLB has no entry: translate, find or make the code page, check it against memory if that
 ; was not done in this code epoch.
-define internal tailcc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b) noinline {{
+define internal preserve_nonecc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b) noinline {{
   %a = ptrtoint ptr %pc to i64
   call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
@@ -20,7 +20,7 @@ define internal tailcc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b) noinline {{
   %left = extractvalue {translate} %t, 0
   br i1 %left, label %gone, label %mapped
 gone:
-  %r0 = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  %r0 = musttail call preserve_nonecc i64 @left(ptr %s, ptr null, i64 %b)
   ret i64 %r0
 mapped:
   %gpa = extractvalue {translate} %t, 1
@@ -31,13 +31,13 @@ mapped:
   br i1 %nowhere, label %fault, label %ram
 fault:
   %f = call {{ i1 }} @"r.bus_fault"(ptr %s, i64 %a, i64 {FETCH})
-  %r1 = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  %r1 = musttail call preserve_nonecc i64 @left(ptr %s, ptr null, i64 %b)
   ret i64 %r1
 ram:
   %cacheable = icmp ne {cache_type} %cache, 0
   br i1 %cacheable, label %lookup, label %careful
 careful:
-  %r2 = musttail call tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b)
+  %r2 = musttail call preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b)
   ret i64 %r2
 lookup:
   %page = call ptr @code_page(ptr %s, ptr %region, i64 %gpa)
@@ -47,7 +47,7 @@ empty:
   call void @set_word(ptr %s, i64 {at[exit_code]}, i64 {ARENA_FULL})
   %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
   store atomic i64 {always}, ptr %pend.p seq_cst, align 8
-  %r3 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  %r3 = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r3
 fill:
   %large = icmp ugt i64 %size, 4096
@@ -57,7 +57,7 @@ note:
   br label %enter
 enter:
   call void @tlb_enter_code(ptr %s, i64 %a, ptr %page)
-  %r4 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  %r4 = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r4
 }}
 
@@ -128,7 +128,7 @@ define internal void @set_handler(ptr %rec, ptr %handler) alwaysinline {{
 }}
 
 ; The first run of a record: decode it from the page's copy of memory.
-define internal tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
+define dso_local preserve_nonecc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
   %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
   %r.i = ptrtoint ptr %r to i64
   %slot = sub i64 %r.i, %page.i
@@ -142,7 +142,7 @@ define internal tailcc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
   br i1 %long, label %four, label %two
 two:
   %insn2 = zext i16 %low to i32
-  call void @decode(ptr %r, i32 %insn2, i64 %off, i1 false, i1 false)
+  call void @decode(ptr %s, ptr %r, i32 %insn2, i64 %off, i1 false, i1 false)
   br label %go
 four:
   %last = icmp eq i64 %off, 4094
@@ -152,13 +152,13 @@ crossing:
   br label %go
 whole:
   %insn4 = load i32, ptr %at, align 2
-  call void @decode(ptr %r, i32 %insn4, i64 %off, i1 true, i1 false)
+  call void @decode(ptr %s, ptr %r, i32 %insn4, i64 %off, i1 true, i1 false)
   br label %go
 go:
   %o = load i32, ptr %r
   %o.w = sext i32 %o to i64
   %target = getelementptr i8, ptr @h.decode, i64 %o.w
-  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
+  %res = musttail call preserve_nonecc i64 %target(ptr %s, ptr %r, i64 %b)
   ret i64 %res
 }}
 
@@ -171,29 +171,45 @@ define internal i64 @record_pc(ptr %s, ptr %r) alwaysinline {{
 }}
 
 ; Behind the last record of a page (or of a single step).
-define internal tailcc i64 @h.edge(ptr %s, ptr %r, i64 %b) noinline {{
+define internal preserve_nonecc i64 @h.edge(ptr %s, ptr %r, i64 %b) noinline {{
   %pc.i = call i64 @record_pc(ptr %s, ptr %r)
   %pc = inttoptr i64 %pc.i to ptr
-  %res = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  %res = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %res
 }}
 
 ; An instruction that begins in the last two bytes of a page.
-define internal tailcc i64 @h.crossing(ptr %s, ptr %r, i64 %b) noinline {{
+define internal preserve_nonecc i64 @h.crossing(ptr %s, ptr %r, i64 %b) noinline {{
   %pc.i = call i64 @record_pc(ptr %s, ptr %r)
   %pc = inttoptr i64 %pc.i to ptr
-  %res = musttail call tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b)
+  %res = musttail call preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b)
   ret i64 %res
 }}
 
-define internal tailcc i64 @h.illegal(ptr %s, ptr %r, i64 %b) noinline cold {{
+; An instruction whose pack is not loaded: the record is forgotten and Python asked for the pack.
+define internal preserve_nonecc i64 @h.missing(ptr %s, ptr %r, i64 %b) noinline cold {{
+  %pack.p = getelementptr inbounds i8, ptr %r, i64 8
+  %pack = load i32, ptr %pack.p
+  %wide = zext i32 %pack to i64
+  call void @set_word(ptr %s, i64 {at[missing_pack]}, i64 %wide)
+  store i32 0, ptr %r
+  call void @set_word(ptr %s, i64 {at[exit_code]}, i64 {MISSING_PACK})
+  %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
+  store atomic i64 {always}, ptr %pend.p seq_cst, align 8
+  %pc.i = call i64 @record_pc(ptr %s, ptr %r)
+  %pc = inttoptr i64 %pc.i to ptr
+  %res = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  ret i64 %res
+}}
+
+define internal preserve_nonecc i64 @h.illegal(ptr %s, ptr %r, i64 %b) noinline cold {{
   %pc = call i64 @record_pc(ptr %s, ptr %r)
   call void @set_word(ptr %s, i64 {slot[pc]}, i64 %pc)
   %insn.p = getelementptr inbounds i8, ptr %r, i64 12
   %insn = load i32, ptr %insn.p
   %bits = zext i32 %insn to i64
   %t = call {{ i1 }} @"r.trap"(ptr %s, i64 {illegal_cause}, i64 %bits)
-  %res = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  %res = musttail call preserve_nonecc i64 @left(ptr %s, ptr null, i64 %b)
   ret i64 %res
 }}
 
@@ -219,7 +235,7 @@ read:
 }}
 
 ; Execute exactly the instruction at %pc, from the scratch records.
-define internal tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b) noinline {{
+define internal preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b) noinline {{
   %a = ptrtoint ptr %pc to i64
   call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
@@ -229,7 +245,7 @@ define internal tailcc i64 @step_one(ptr %s, ptr %pc, i64 %b) noinline {{
   %left1 = extractvalue {{ i1, i16 }} %first, 0
   br i1 %left1, label %gone, label %got1
 gone:
-  %r0 = musttail call tailcc i64 @left(ptr %s, ptr null, i64 %b)
+  %r0 = musttail call preserve_nonecc i64 @left(ptr %s, ptr null, i64 %b)
   ret i64 %r0
 got1:
   %low = extractvalue {{ i1, i16 }} %first, 1
@@ -253,7 +269,7 @@ ready:
   %rec = getelementptr inbounds i8, ptr %s, i64 {scratch}
   %rec1 = getelementptr inbounds i8, ptr %rec, i64 {RECORD}
   %rec2 = getelementptr inbounds i8, ptr %rec1, i64 {RECORD}
-  call void @decode(ptr %rec, i32 %insn, i64 0, i1 %long, i1 true)
+  call void @decode(ptr %s, ptr %rec, i32 %insn, i64 0, i1 %long, i1 true)
   call void @set_handler(ptr %rec1, ptr @h.edge)
   call void @set_handler(ptr %rec2, ptr @h.edge)
   %rec.i = ptrtoint ptr %rec to i64
@@ -263,7 +279,7 @@ ready:
   %off = load i32, ptr %rec
   %off.w = sext i32 %off to i64
   %target = getelementptr i8, ptr @h.decode, i64 %off.w
-  %r1 = musttail call tailcc i64 %target(ptr %s, ptr %rec, i64 %b)
+  %r1 = musttail call preserve_nonecc i64 %target(ptr %s, ptr %rec, i64 %b)
   ret i64 %r1
 }}
 
@@ -277,9 +293,11 @@ define i64 @run_fast(ptr %s, i64 %n) {{
   call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end)
   %a = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc = inttoptr i64 %a to ptr
+  call void @enter_guest(ptr %s)
   call void @enter_guest_floats(ptr %s)
-  %code = call tailcc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %n)
+  %code = call preserve_nonecc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %n)
   call void @leave_guest_floats(ptr %s)
+  call void @leave_guest(ptr %s)
   ret i64 %code
 }}
 define i64 @run_step(ptr %s) {{
@@ -295,24 +313,27 @@ on:
   %a = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc = inttoptr i64 %a to ptr
   call void @enter_guest_floats(ptr %s)
-  %code = call tailcc i64 @step_one(ptr %s, ptr %pc, i64 1)
+  %code = call preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 1)
   call void @leave_guest_floats(ptr %s)
   ret i64 %code
 }}
 define i64 @run_steps(ptr %s, i64 %n) {{
 entry:
+  call void @enter_guest(ptr %s)
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %i1, %next ]
   %done = icmp uge i64 %i, %n
   br i1 %done, label %limit, label %step
 limit:
+  call void @leave_guest(ptr %s)
   ret i64 {exit_limit}
 step:
   %code = call i64 @run_step(ptr %s)
   %other = icmp ne i64 %code, {exit_limit}
   br i1 %other, label %out, label %next
 out:
+  call void @leave_guest(ptr %s)
   ret i64 %code
 next:
   %i1 = add i64 %i, 1

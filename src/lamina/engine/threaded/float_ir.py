@@ -12,19 +12,18 @@ dropped where that would lose an exception, and touch no memory.
 
 import struct
 
-from lamina.base.bits import mask
-from lamina.engine.llvm.lower import FunctionWriter, literal
+from lamina.engine.llvm.lower import literal
+from lamina.engine.threaded.float_values import FloatValues
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, TYPES, HostOperation
+from lamina.engine.threaded.known import Facts
 from lamina.ir.floats import RNE, RTZ
-from lamina.ir.graph import Op, Routine, Value
+from lamina.ir.graph import Block, Op, Routine, Value
 from lamina.isa.arch import StateLayout
 
 _STRICT = 'metadata !"fpexcept.strict"'
 _NEAREST = f'metadata !"round.tonearest", {_STRICT}'
 # Assembly that LLVM has no constrained form for: the host's answer to what is out of range counts.
 _ASM_TRAITS = "nounwind willreturn memory(inaccessiblemem: readwrite)"
-_UPPER = mask(64) ^ mask(32)
-_BOXED = "float 0xFFFFFFFFE0000000"  # 32 ones: the upper half of a boxed float
 
 
 def _constant(number: float) -> str:
@@ -32,7 +31,7 @@ def _constant(number: float) -> str:
     return f"0x{struct.pack('>d', number).hex()}"
 
 
-class FloatWriter(FunctionWriter):
+class FloatWriter(FloatValues):
     """What all compiled code shares in floating point."""
 
     escape = ""  # the label where rare cases of the instruction go on; none: no such way
@@ -41,12 +40,26 @@ class FloatWriter(FunctionWriter):
 
     def __init__(self, routine: Routine, layout: StateLayout) -> None:
         super().__init__(routine, layout)
-        self.sources: dict[str, str] = {}  # where integers were loaded from: a register's place
-        self.floats: dict[str, str] = {}  # the same bits in the host's type, by integer
+        self.facts = Facts()
+        self._depth = 0  # of blocks: in the outermost one, what is written surely happens
 
     def strictness(self) -> str:
         """The attribute that a function with constrained intrinsics is to have."""
         return " strictfp" if any("constrained" in d for d in self.declares) else ""
+
+    def block(self, block: Block) -> None:
+        self._depth += 1
+        super().block(block)
+        self._depth -= 1
+
+    def op(self, op: Op) -> None:
+        """Write an operation, and note what it makes known or what is known no more."""
+        super().op(op)
+        if op.name == "set":
+            self.facts.forget()
+        elif op.name == "reg.set":
+            self.sources.clear()
+            self.facts.wrote(op, self.use, surely=self._depth == 1)
 
     def _float_call(self, op: Op, routine: Routine) -> None:
         """A float operation by the host's FPU, or else by its routine."""
@@ -98,62 +111,22 @@ class FloatWriter(FunctionWriter):
             super().op_if(op)
             return
         condition = op.args[0]
-        self.rare(self.use(condition))
+        known = self.facts.value(condition, self.use)
+        self.rare(self.use(condition) if known is None else str(known))
         self.bind(condition, "false")
+        self.facts.learn(condition, 0, self.use)
         if condition.op.name == "ne":  # what is not other than a constant is that constant
             value, constant = condition.op.args
             if constant.op.name == "const" and value.op.name != "const":
                 self.bind(value, self.use(constant))
-
-    # -- values in float type ------------------------------------------------------------------
-    def op_reg_get(self, op: Op) -> None:
-        pointer = self.register_pointer(op.attrs["file"], self.use(op.args[0]))
-        name = self.temp(f"load i64, ptr {pointer}")
-        self.bind(op.results[0], name)
-        self.sources[name] = pointer
-
-    def op_reg_set(self, op: Op) -> None:
-        super().op_reg_set(op)
-        self.sources.clear()
-
-    def op_trunc(self, op: Op) -> None:
-        super().op_trunc(op)
-        pointer = self.sources.get(self.use(op.args[0]))
-        if pointer:
-            self.sources[self.use(op.results[0])] = pointer
-
-    def as_float(self, value: Value) -> str:
-        """The value in the host's type of its width."""
-        kind, name = TYPES[value.width], self.use(value)
-        if name in self.floats:
-            return self.floats[name]
-        if name in self.sources:  # straight from the register, which needs no general one then
-            return self.temp(f"load {kind}, ptr {self.sources[name]}")
-        return self.temp(f"bitcast i{value.width} {name} to {kind}")
-
-    def bind_float(self, result: Value, name: str) -> None:
-        """Bind a result that is at hand in the host's type."""
-        bits = self.temp(f"bitcast {TYPES[result.width]} {name} to i{result.width}")
-        self.bind(result, bits)
-        self.floats[bits] = name
-
-    def typed(self, value: Value) -> str:
-        name = self.use(value)
-        if name in self.floats:
-            return f"{TYPES[value.width]} {self.floats[name]}"
-        if value.op.name == "or" and value.op.args[0].op.name == "zext":
-            narrow = self.use(value.op.args[0].op.args[0])
-            constant = value.op.args[1].op.attrs.get("value")
-            if narrow in self.floats and constant == _UPPER:
-                vector = f"<2 x float> <float poison, {_BOXED}>, float {self.floats[narrow]}"
-                return f"<2 x float> {self.temp(f'insertelement {vector}, i32 0')}"
-        return super().typed(value)
+                self.facts.learn(value, constant.op.attrs["value"], self.use)
 
     # -- operations ----------------------------------------------------------------------------
     def _host_result(self, op: Op, host: HostOperation) -> None:
         """Bind the host's result; the flags are in the host's, so none remain."""
         self.bind(op.results[1], "0")
-        mode = self.use(op.args[-1])
+        known = self.facts.value(op.args[-1], self.use)
+        mode = self.use(op.args[-1]) if known is None else str(known)
         result = op.results[0]
         match host.kind:
             case "arithmetic":

@@ -13,7 +13,7 @@ from lamina.isa.arch import TOUCHES, Arch
 from lamina.isa.insn import Insn
 
 REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
-REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "pending"}
+REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "fence.remote", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
 _STATEFUL |= REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
 
@@ -184,6 +184,7 @@ class MemoryWriter(FloatWriter):
     def call_routine(self, op: Op, routine: Routine) -> None:
         """A call of a shared routine."""
         if mentions(routine, _STATEFUL):
+            self.facts.forget()
             self.before_call()
         kind = result_type(routine)
         args = "".join(f", i{a.width} {self.use(a)}" for a in op.args)
@@ -192,6 +193,16 @@ class MemoryWriter(FloatWriter):
             self.leave_if(self.temp(f"extractvalue {kind} {answer}, 0"))
         for i, result in enumerate(op.results):
             self.bind(result, self.temp(f"extractvalue {kind} {answer}, {i + 1}"))
+
+    def call_whole(self, insn: Insn, operands: dict[str, str]) -> None:
+        """Do a whole instruction, whose rare case came up, by the function of `WholeWriter`. It
+        works on the state: registers that were kept elsewhere are to be read from there again."""
+        self.before_call()
+        name, types = f'@"r.{whole_name(insn)}"', ", i64" * len(insn.operands)
+        self.declares.add(f"declare {{ i1 }} {name}(ptr{types}) cold")
+        args = "".join(f", i64 {operands[n]}" for n in insn.operands)
+        answer = self.temp(f"call {{ i1 }} {name}(ptr %s{args}) cold")
+        self.leave_if(self.temp(f"extractvalue {{ i1 }} {answer}, 0"))
 
     def op_trap(self, op: Op) -> None:
         self.before_call()
@@ -228,6 +239,10 @@ class MemoryWriter(FloatWriter):
 
     def op_icache_flush(self, op: Op) -> None:
         self.out("call void @icache_flush(ptr %s)")
+
+    def op_fence_remote(self, op: Op) -> None:
+        arguments = ", ".join(f"i64 {self.use(a)}" for a in op.args)
+        self.bind(op.results[0], self.temp(f"call i64 @remote_fence(ptr %s, {arguments})"))
 
     def op_notify(self, op: Op) -> None:
         self.before_call()

@@ -137,7 +137,7 @@ class HandlerWriter(MemoryWriter):
 
     # -- leaving -------------------------------------------------------------------------------
     def _tail(self, callee: str, second: str, budget: str, traits: str = "") -> None:
-        call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget}){traits}"
+        call = f"musttail call preserve_nonecc i64 {callee}(ptr %s, {second}, i64 {budget}){traits}"
         result = self.temp(call)
         self.close(f"ret i64 {result}")
 
@@ -199,7 +199,8 @@ class HandlerWriter(MemoryWriter):
             self.open("rare")
             self._tail(f'@"s.{self.name}"', "ptr %r", "%b")
         kind, traits = ("s", " noinline cold") if self.slow else ("h", "")
-        head = f'define internal tailcc i64 @"{kind}.{self.name}"(ptr %s, ptr %r, i64 %b){traits}'
+        name = f"{kind}.{self.name}"
+        head = f'define dso_local preserve_nonecc i64 @"{name}"(ptr %s, ptr %r, i64 %b){traits}'
         head += self.strictness()
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
 

@@ -28,11 +28,13 @@ DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), 1 if in the log
 FETCH_ENTRY = 16  # tag, code page
 LOG_BYTES = PAGE_SIZE  # in front of each table: the numbers of entries that were filled, 16 bits
 LOG_ENTRIES = LOG_BYTES // 2
+RING, LETTER = 16, 32  # fences from other vCPUs that wait in a mailbox, bytes of each
 SPACES = 8  # address spaces whose translations are kept
 SPACE_LARGE = 32  # an address space: identifier, root, when it was last in force, unused; then
 SPACE = SPACE_LARGE + 4 * 8  # where it has large pages: 2 MiB, 1 GiB; low addresses, high ones
 
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
+MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
 ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Python side only
 
 _WORDS = (
@@ -62,12 +64,17 @@ _WORDS = (
     "space_number",
     "space_clock",  # counts changes of address space
     "code_epoch",  # see `flush_ir`
+    "peers",  # addresses of the states of all vCPUs, and their number; see `remote_ir`
+    "peer_count",
+    "sched_yield",
     "mxcsr",  # engine.threaded.hostfloat: the host's FPU control word, and what it was outside
     "host_mxcsr",
     "region_count",
     "left_budget",  # what an abandoned instruction in a compiled region leaves of the budget
     "region_value",  # two words: the value of an access that compiled code could not make itself
     "region_value_high",
+    "pack_tables",  # addresses of the tables of loaded packs (engine.threaded.decoder)
+    "missing_pack",  # the number of the pack that MISSING_PACK asks for
 )
 
 
@@ -79,7 +86,8 @@ class ThreadedLayout:
         self.at = {name: self.base + 8 * i for i, name in enumerate(_WORDS)}
         self.regions = self.base + 8 * len(_WORDS)
         self.scratch = align_up(self.regions + MAX_REGIONS * REGION, 64)
-        self.spaces = align_up(self.scratch + 4 * RECORD, 64)
+        self.mailbox = align_up(self.scratch + 4 * RECORD, 64)
+        self.spaces = self.mailbox + 64 + RING * LETTER
         self.tables = (SPACES + 1) * arch.contexts  # of each kind
         self.counts = self.spaces + (SPACES + 1) * SPACE
         self.data_tlb = align_up(self.counts + 2 * self.tables * 8, PAGE_SIZE) + LOG_BYTES

@@ -1,22 +1,26 @@
 """The compiled runtime in this process: found in the cache or compiled, placed in the code arena.
 
-It is made once for an architecture and holds no machine's state. Called by the engines.
+It is made once for an architecture and holds no machine's state; its packs come when an instruction
+of theirs is first met. Called by the engines. The compiler process makes what the cache lacks.
 """
 
 import ctypes
 import hashlib
 import importlib.util
+import threading
 from functools import cache
 from pathlib import Path
 
 import lamina
+from lamina.base.errors import CodeError
 from lamina.base.version import __version__
-from lamina.engine.code.arena import library_address, process_arena
+from lamina.engine.code.arena import LIBRARY, Placed, library_address, process_arena
 from lamina.engine.code.image import CodeImage
-from lamina.engine.code.store import CodeStore, code_folder
-from lamina.isa.arch import Arch
+from lamina.engine.code.store import code_store
+from lamina.engine.compiler.client import compiler_process
+from lamina.engine.compiler.protocol import Kind, Request
+from lamina.isa.arch import CORE_PACK, Arch
 
-STORE_BYTES = 8 << 20  # each version of Lamina or of the host's CPU needs some 0.3 MB
 SOURCES = ("base", "ir", "isa", "engine")  # the folders that make the runtime
 
 
@@ -52,22 +56,25 @@ def _host_cpu() -> str:
     return "\n".join(line for line in first.splitlines() if line.partition("\t")[0] in wanted)
 
 
-@cache
-def _store() -> CodeStore:
-    return CodeStore(code_folder() / "runtime", STORE_BYTES)
+def _pack_key(arch: Arch, pack: str) -> str:
+    return hashlib.sha256(f"{code_version(arch)} {pack}".encode()).hexdigest()
 
 
 def is_compiled(arch: Arch) -> bool:
-    """Whether the runtime is on disk: if not, the first engine of a process takes seconds."""
-    return code_version(arch) in _store()
+    """Whether the runtime is on disk: if not, the first engine of a process waits for it."""
+    return _pack_key(arch, CORE_PACK) in code_store("runtime")
 
 
 class Runtime:
     """The compiled runtime of an architecture: its entry points as ctypes functions."""
 
     def __init__(self, arch: Arch) -> None:
-        image = self._image(arch)
-        self._placed = process_arena().place(image, library_address)
+        self._arch = arch
+        self._packs: dict[str, Placed] = {}
+        self._tables = (ctypes.c_uint64 * len(arch.packs))()
+        self._lock = threading.RLock()  # guards the three above
+        self.from_cache = True
+        self._load(CORE_PACK)
         signed, state = ctypes.c_int64, ctypes.c_void_p
         self.run_fast = ctypes.CFUNCTYPE(signed, state, signed)(self.address("run_fast"))
         self.run_steps = ctypes.CFUNCTYPE(signed, state, signed)(self.address("run_steps"))
@@ -77,31 +84,67 @@ class Runtime:
         self.tlb_begin = change(self.address("tlb_begin"))
         self.tlb_space = change(self.address("tlb_space"))
 
-    def _image(self, arch: Arch) -> CodeImage:
-        key = code_version(arch)
-        kept = _store().get(key)
-        self.from_cache = kept is not None
-        if kept is not None:
-            return kept
-        from lamina.engine.llvm.compiler import compile_image
-        from lamina.engine.threaded.module import runtime_text
+    @property
+    def tables(self) -> int:
+        """The address of the packs' tables, which the decoder reads."""
+        return ctypes.addressof(self._tables)
 
-        image = compile_image(runtime_text(arch), passes="runtime")
-        _store().put(key, image)
-        return image
+    def load_pack(self, number: int) -> None:
+        """Make a pack's handlers known to the decoders of all vCPUs."""
+        self._load(self._arch.packs[number])
 
     def address(self, name: str) -> int:
         """Where a function of the runtime lies; CodeError if there is none of that name."""
-        return self._placed.address_of(name)
+        for placed in list(self._packs.values()):
+            if name in placed.symbols:
+                return placed.address_of(name)
+        return self._address_in_missing_pack(name)
 
     def holds(self, address: int) -> bool:
         """Whether code at an address is the runtime's own."""
-        return 0 <= address - self._placed.address < self._placed.size
+        return any(0 <= address - p.address < p.size for p in list(self._packs.values()))
 
     def resolve(self, name: str) -> int:
-        """What compiled regions may call: the runtime's functions, and the library's few."""
-        known = name in self._placed.symbols
-        return self.address(name) if known else library_address(name)
+        """What compiled code may call: the runtime's functions, and the library's few."""
+        return library_address(name) if name in LIBRARY else self.address(name)
+
+    def _address_in_missing_pack(self, name: str) -> int:
+        """Code from the cache may call a routine of a pack that is not there yet."""
+        for pack in self._arch.packs if name.startswith("r.") else ():
+            if pack not in self._packs:
+                placed = self._load(pack)
+                if name in placed.symbols:
+                    return placed.address_of(name)
+        raise CodeError(f"the compiled runtime has no {name}")
+
+    def _load(self, pack: str) -> Placed:
+        with self._lock:
+            if pack not in self._packs:
+                placed = process_arena().place(self._image(pack), self.resolve)
+                self._packs[pack] = placed
+                table = placed.address_of(f"forms.{pack}")
+                self._tables[self._arch.packs.index(pack)] = table
+            return self._packs[pack]
+
+    def _image(self, pack: str) -> CodeImage:
+        key = _pack_key(self._arch, pack)
+        image = code_store("runtime").get(key)
+        if image is None:
+            self.from_cache = False
+            image = _compiled(self._arch, pack)
+            code_store("runtime").put(key, image)
+        return image
+
+
+def _compiled(arch: Arch, pack: str) -> CodeImage:
+    """From the compiler process; without one this process has to load LLVM."""
+    if arch.source:
+        answer = compiler_process().compile(Request(Kind.RUNTIME, arch.source, pack))
+        if answer is not None:
+            return CodeImage.decode(answer)
+    from lamina.engine.threaded.packs import compile_pack
+
+    return compile_pack(arch, pack)
 
 
 @cache

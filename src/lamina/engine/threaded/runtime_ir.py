@@ -1,7 +1,8 @@
 """Dispatch and boundaries of the threaded engine, as LLVM assembly: the heart of its runtime.
 
 The other hand-written parts are `fetch_ir` (code pages, decoding, single steps, entry points),
-`memory_ir` (slow paths of guest memory), `tlb_ir` and `flush_ir` (the TLB) and `state_ir` (time).
+`memory_ir` (slow paths of guest memory), `tlb_ir` and `flush_ir` (the TLB), `remote_ir` (fences for
+other vCPUs) and `state_ir` (time).
 Everything that knows the instruction set comes in by the generated functions `@r.*` (routines) and
 `@h.*` (handlers) and the decoder's tables. Names of state words are replaced by their byte offsets: `{at[tlb_data]}`;
 `names` has all that the texts refer to.
@@ -18,6 +19,7 @@ from lamina.engine.threaded.layout import (
     FETCH_ENTRY,
     LOG_BYTES,
     LOG_ENTRIES,
+    MISSING_PACK,
     PAGE_RECORDS,
     RECORD,
     REGION,
@@ -51,13 +53,13 @@ define internal i64 @word(ptr %s, i64 %at) alwaysinline {{
 }}
 
 ; Continue at a guest address. The address travels as a pointer-typed second argument.
-define dso_local tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b) {{
+define dso_local preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b) {{
   %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
   %pend = load atomic i64, ptr %pend.p monotonic, align 8
   %quiet = icmp sgt i64 %b, %pend
   br i1 %quiet, label %go, label %busy, !prof !0
 busy:
-  %r0 = musttail call tailcc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %b)
+  %r0 = musttail call preserve_nonecc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r0
 go:
   %a = ptrtoint ptr %pc to i64
@@ -71,7 +73,7 @@ go:
   %hit = icmp eq i64 %tag, %base
   br i1 %hit, label %found, label %miss, !prof !0
 miss:
-  %r1 = musttail call tailcc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b)
+  %r1 = musttail call preserve_nonecc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b)
   ret i64 %r1
 found:
   %page.p = getelementptr inbounds i8, ptr %entry, i64 8
@@ -88,12 +90,12 @@ found:
   %off = load i32, ptr %rec
   %off.w = sext i32 %off to i64
   %target = getelementptr i8, ptr @h.decode, i64 %off.w
-  %r2 = musttail call tailcc i64 %target(ptr %s, ptr %rec, i64 %b)
+  %r2 = musttail call preserve_nonecc i64 %target(ptr %s, ptr %rec, i64 %b)
   ret i64 %r2
 }}
 
 ; Something is pending or the budget is used up.
-define internal tailcc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %b) noinline cold {{
+define internal preserve_nonecc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %b) noinline cold {{
   %a = ptrtoint ptr %pc to i64
   call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
@@ -107,7 +109,7 @@ out:
 on:
   %a2 = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc2 = inttoptr i64 %a2 to ptr
-  %r = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc2, i64 %b)
+  %r = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc2, i64 %b)
   ret i64 %r
 }}
 
@@ -123,6 +125,7 @@ leave:
   store i64 0, ptr %exit.p
   br label %out
 requests:
+  call void @take_mail(ptr %s)
   %req.p = getelementptr inbounds i8, ptr %s, i64 {slot[requests]}
   %req = atomicrmw xchg ptr %req.p, i64 0 seq_cst
   %none = icmp eq i64 %req, 0
@@ -169,7 +172,7 @@ out:
 }}
 
 ; An instruction was abandoned (a trap): it costs budget but does not retire.
-define dso_local tailcc i64 @left(ptr %s, ptr %none, i64 %b) noinline cold {{
+define dso_local preserve_nonecc i64 @left(ptr %s, ptr %none, i64 %b) noinline cold {{
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
   %end1 = sub i64 %end, 1
   call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end1)
@@ -188,7 +191,7 @@ on:
   %a = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc = inttoptr i64 %a to ptr
   %b1 = sub i64 %b, 1
-  %r = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b1)
+  %r = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b1)
   ret i64 %r
 }}
 """
@@ -255,6 +258,7 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "SOURCE_OFFSET": SOURCE_OFFSET,
         "CONTENT_OFFSET": CONTENT_OFFSET,
         "ARENA_FULL": ARENA_FULL,
+        "MISSING_PACK": MISSING_PACK,
         "READ": READ,
         "WRITE": WRITE,
         "FETCH": FETCH,

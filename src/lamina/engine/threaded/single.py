@@ -9,23 +9,17 @@ import re
 from typing import NamedTuple
 
 from lamina.engine.llvm.listing import list_function
-from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.decoder import Handler, places
-from lamina.engine.threaded.fetch_ir import fetch
-from lamina.engine.threaded.flush_ir import flushes
 from lamina.engine.threaded.handlers import HandlerWriter, has_static_jump
 from lamina.engine.threaded.layout import ThreadedLayout
-from lamina.engine.threaded.memory_ir import memory
-from lamina.engine.threaded.runtime_ir import HEAD, boundary
-from lamina.engine.threaded.state_ir import state
-from lamina.engine.threaded.tlb_ir import tlb
+from lamina.engine.threaded.module import declaration, hand_written
+from lamina.engine.threaded.runtime_ir import HEAD
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import Arch
 from lamina.isa.insn import Form
 
 _STATE_WORD = re.compile(r"(= getelementptr .*ptr %s, i64 (\d+))$", re.MULTILINE)
-_DEFINE = re.compile(r"^define (internal )?(.*?)@([\w.]+)\((.*?)\)", re.MULTILINE)
 
 
 class Single(NamedTuple):
@@ -45,12 +39,12 @@ def list_handler(arch: Arch, form: Form) -> Single:
     writer = HandlerWriter(
         handler.name, routine, arch, layout, places(form.base), handler.length, local
     )
-    text = writer.text().replace("define internal", "define", 1)
+    text = writer.text()
     called = set(re.findall(r"@([\w.]+)", text))
-    declared = [d for name, d in _runtime(arch, layout).items() if name in called]
-    declared += _routines(arch, routine)
+    declared = [d for name, d in hand_written(arch, layout).items() if name in called]
+    declared += {c.name: declaration(c) for c in _callees(arch, routine)}.values()
     if writer.has_slow:
-        declared.append(f'declare dso_local tailcc i64 @"s.{handler.name}"(ptr, ptr, i64)')
+        declared.append(f'declare dso_local preserve_nonecc i64 @"s.{handler.name}"(ptr, ptr, i64)')
     module = "\n".join([HEAD, *sorted(writer.declares), *declared, text])
     listing = list_function(module, f"h.{handler.name}")
     return Single(_annotate(listing.llvm, arch, layout), listing.host, listing.target, local)
@@ -69,24 +63,6 @@ def _annotate(text: str, arch: Arch, layout: ThreadedLayout) -> str:
     return _STATE_WORD.sub(note, text)
 
 
-def _runtime(arch: Arch, layout: ThreadedLayout) -> dict[str, str]:
-    """Declarations of the hand-written half's functions, by name."""
-    parts = (boundary, fetch, memory, tlb, flushes, state)
-    text = "".join(part(arch, layout) for part in parts)
-    found = {}
-    for internal, kind, name, parameters in _DEFINE.findall(text):
-        types = ", ".join(p.split(" %")[0] for p in parameters.split(", "))
-        found[name] = f"declare {'dso_local ' if internal else ''}{kind}@{name}({types})"
-    return found
-
-
-def _routines(arch: Arch, routine: Routine) -> list[str]:
-    """Declarations of the shared routines that a handler may call."""
-    callees = [*routine.callees(), arch.routines["trap"]]
-    unique = {callee.name: callee for callee in callees}
-    return [_declaration(r) for r in unique.values()]
-
-
-def _declaration(routine: Routine) -> str:
-    parameters = "".join(f", i{p.width}" for p in routine.params)
-    return f"declare dso_local {result_type(routine)} {symbol(routine)}(ptr{parameters})"
+def _callees(arch: Arch, routine: Routine) -> list[Routine]:
+    """The shared routines that a handler may call."""
+    return [*routine.callees(), arch.routines["trap"]]

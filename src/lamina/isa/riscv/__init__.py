@@ -33,6 +33,7 @@ from lamina.isa.riscv import (
 )
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import RV64
+from lamina.isa.riscv.packs import PACKS, pack_of
 from lamina.isa.riscv.state import LAYOUT, reset_values
 
 EXTENSIONS = (
@@ -56,4 +57,7 @@ RISCV64 = Arch(
     reset=reset_values,
     illegal_cause=Cause.ILLEGAL,
     flags_slot="fflags",
+    source="lamina.isa.riscv:RISCV64",
+    packs=PACKS,
+    pack_of=pack_of,
 )

@@ -11,6 +11,7 @@ from lamina.isa.riscv import fields as f
 from lamina.isa.riscv import traps
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import RV64, Hart
+from lamina.isa.riscv.hypercall import quick_call
 from lamina.isa.riscv.status import is_set, read_mip
 
 insn = RV64.extension("Priv")
@@ -21,7 +22,9 @@ svinval = RV64.extension("Svinval")
 def ecall(h: Hart) -> None:
     priv = h.s.priv
     with h.when((priv == f.SUPERVISOR) & (h.s.paravirtual == 1)):
-        h.exit(Exit.HYPERCALL)
+        answered = h.call(quick_call())[0]
+        with h.when(answered == 0):
+            h.exit(Exit.HYPERCALL)
     with h.otherwise():
         h.trap(priv + Cause.ECALL_U)  # the causes are 8, 9 and 11
 

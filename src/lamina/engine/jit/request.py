@@ -1,0 +1,78 @@
+"""A region as the compiler process is asked for it: bytes of guest pages, and places in them.
+
+`encode` is called in the VM's process, `handle` in the compiler's, which decodes the instructions
+by itself: what a VM asks for decides nothing but which of its own code is compiled.
+"""
+
+import struct
+from functools import cache
+
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.base.errors import CodeError
+from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.region import (
+    MAX_ENTRIES,
+    MAX_INSTRUCTIONS,
+    MAX_PAGES,
+    Region,
+    instruction_at,
+)
+from lamina.engine.threaded.layout import ThreadedLayout
+from lamina.isa.arch import Arch
+
+ENTRY = "region"  # the function of the image
+
+_HEAD = struct.Struct("<HHHB")  # numbers of pages, entries, members; whether accesses are grouped
+_OFFSET = struct.Struct("<i")
+
+
+def encode(region: Region) -> bytes:
+    """The request for a region."""
+    pages, entries, members = region.pages, region.entries, region.members
+    parts = [_HEAD.pack(len(pages), len(entries), len(members), region.grouped)]
+    for number, source in pages.items():
+        parts += [_OFFSET.pack(number), source]
+    parts += [_OFFSET.pack(offset) for offset in (*entries, *members)]
+    return b"".join(parts)
+
+
+def handle(arch: Arch, request: bytes) -> str:
+    """The LLVM module of a request, with one function `ENTRY`. CodeError for what is no request."""
+    from lamina.engine.jit.writer import region_module  # which the VM's process does not need
+
+    return region_module(ENTRY, decode(_decoder(arch), request), arch, ThreadedLayout(arch))
+
+
+def decode(decoder: Decoder, request: bytes) -> Region:
+    """The region that a request asks for."""
+    if len(request) < _HEAD.size:
+        raise CodeError(f"region: a request of {len(request)} bytes")
+    page_count, entry_count, member_count, grouped = _HEAD.unpack_from(request)
+    page_bytes = page_count * (_OFFSET.size + PAGE_SIZE)
+    size = _HEAD.size + page_bytes + (entry_count + member_count) * _OFFSET.size
+    few = page_count <= MAX_PAGES + 1 and 0 < entry_count <= MAX_ENTRIES
+    if not few or member_count > MAX_INSTRUCTIONS or len(request) != size:
+        raise CodeError(f"region: a request of {len(request)} bytes, where {size} are due")
+    pages = {}
+    for i in range(page_count):
+        at = _HEAD.size + i * (_OFFSET.size + PAGE_SIZE)
+        (number,) = _OFFSET.unpack_from(request, at)
+        pages[number] = request[at + _OFFSET.size : at + _OFFSET.size + PAGE_SIZE]
+    offsets = [o for (o,) in _OFFSET.iter_unpack(request[_HEAD.size + page_bytes :])]
+    members = {}
+    for offset in offsets[entry_count:]:
+        decoded = instruction_at(decoder, pages.get, offset)
+        if decoded is None:
+            raise CodeError(f"region: there is no instruction at {offset}")
+        members[offset] = decoded
+    entries = tuple(offsets[:entry_count])
+    if any(e not in members or e % PAGE_SIZE + members[e].length > PAGE_SIZE for e in entries):
+        raise CodeError("region: an entry is at no instruction")
+    if any(o >> PAGE_SHIFT not in pages for o in members):
+        raise CodeError("region: an instruction is in no page")
+    return Region(members, entries, pages, bool(grouped))
+
+
+@cache
+def _decoder(arch: Arch) -> Decoder:
+    return Decoder(arch)

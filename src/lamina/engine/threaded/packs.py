@@ -1,0 +1,20 @@
+"""Compiles a pack of the runtime: in the compiler process, or where there is none."""
+
+from lamina.engine.code.image import CodeImage
+from lamina.engine.code.link import link
+from lamina.engine.llvm.compiler import compile_image
+from lamina.engine.threaded.module import pack_modules
+from lamina.isa.arch import Arch
+
+
+def compile_pack(arch: Arch, pack: str) -> CodeImage:
+    """The image of one of `arch.packs`; its symbols are those that others may refer to."""
+    modules = pack_modules(arch, pack)
+    hot = compile_image(modules.hot, passes="runtime")
+    cold = compile_image(modules.cold, passes="cold")
+    return link([hot, cold], _is_visible)
+
+
+def _is_visible(name: str) -> bool:
+    """Handlers are found by their pack's table."""
+    return not name.startswith(("h.", "s.")) or name in ("h.decode", "h.region")
