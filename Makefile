@@ -3,7 +3,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 PYTEST = $(PYTHON) -m pytest -q
 TOOLS = qemu-system-riscv64 dtc
 
-.PHONY: check unit isa machine golden lockstep boot bench test tools
+.PHONY: check unit isa machine golden lockstep boot bench bench-quick test tools
 check:
 	$(PYTHON) -m ruff format --check src tests bench
 	$(PYTHON) -m ruff check src tests bench
@@ -20,8 +20,12 @@ lockstep:
 	$(PYTEST) tests/lockstep
 boot:
 	$(PYTEST) tests -m boot
+# All tables and plots of docs/benchmarks. Less: python -m bench integer --rounds 3
 bench:
-	$(PYTHON) -m bench
+	$(PYTHON) -m bench --write
+	$(PYTHON) -m bench machine --write
+bench-quick:
+	$(PYTHON) -m bench --quick
 
 # What the tests need on a fresh Debian machine: QEMU to compare with, the device tree compiler.
 tools:

@@ -6,10 +6,12 @@ from pathlib import Path
 from bench.report import Section
 
 AHEAD, BEHIND = "#4477aa", "#cc6677"
+TICKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32, 64)
 
 
 def ratios(sections: Sequence[Section], path: Path) -> bool:
-    """Bars on a logarithmic axis, one panel a set; False if matplotlib is not installed."""
+    """Bars on a logarithmic axis, one panel a set, its target a dashed line; False if matplotlib
+    is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -27,6 +29,7 @@ def ratios(sections: Sequence[Section], path: Path) -> bool:
         figsize=(7, 0.2 * sum(heights)),
         height_ratios=heights,
         squeeze=False,
+        sharex=True,
     )
     for axis, section in zip(axes[:, 0], shown, strict=True):
         values = list(section.values.values())
@@ -34,12 +37,18 @@ def ratios(sections: Sequence[Section], path: Path) -> bool:
         bars = axis.barh(list(section.values), [v - 1 for v in values], left=1, color=colours)
         axis.bar_label(bars, [f"{value:.2f}" for value in values], padding=3, fontsize=7)
         axis.set_xscale("log")
+        axis.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+        axis.minorticks_off()
         axis.axvline(1, color="black", linewidth=0.8)
+        if section.mark is not None:
+            axis.axvline(section.mark, color="grey", linewidth=0.8, linestyle="--")
         axis.set_title(f"{section.title}: {section.unit}", loc="left", fontsize=9)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(labelsize=7, labelbottom=True)
         axis.margins(x=0.15)
         axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)
+    known = [1, *(value for s in shown for value in (*s.values.values(), s.mark or 1))]
+    pyplot.xlim(min(known) * 0.8, max(known) * 1.4)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)

@@ -30,6 +30,7 @@ class Section:
     rows: list[list[str]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)  # what the plot shows
     unit: str = ""
+    mark: float | None = None  # a target among those values
 
 
 def loop_section(found: Mapping[str, Sequence[float]], names: Mapping[str, str]) -> Section:

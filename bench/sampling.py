@@ -16,7 +16,7 @@ from bench.guest import Answer, Guest
 from bench.process import BenchError
 from bench.subjects import VECTOR, Emulator, Machine
 
-TIMEOUT = 180.0
+TIMEOUT = 300.0
 NATIVE_SECONDS = 0.3  # a shorter native sample is repeated with a larger scale
 
 

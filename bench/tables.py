@@ -80,6 +80,7 @@ def group_section(group: Group, found: Sequence[Line], names: Mapping[str, str])
     columns: tuple[str, ...] = ("workload", "unit", "native", "vectorised", qemu, "x native")
     columns += (lamina, "x native", "Lamina / QEMU", "ahead")
     section = Section(group.title, "Units per CPU second.", columns, unit="times QEMU's speed")
+    section.mark = group.target
     for line in found:
         ratio = line.over(LAMINA, QEMU)
         cells = [_rate(line, subject) for subject in (NATIVE, VECTOR, QEMU, LAMINA)]

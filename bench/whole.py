@@ -67,7 +67,9 @@ def run(given: argparse.Namespace, qemu_program: str | None, folder: Path) -> in
         _measure_smp(outcome, prepared, emulators, names, rounds, given.quick)
     if BOOT in wanted:
         _measure_boot(outcome, given.engine, qemu_program, names, rounds, folder)
-    facts = [host(), *versions(), *names.values(), *prepared.packages, f"{rounds} rounds"]
+    engine = f"Lamina's engine: {given.engine or 'the default'}; rounds: {rounds}"
+    facts = [host(), *versions(), *([names[QEMU]] if qemu_program else []), engine]
+    facts.append("Debian: " + ", ".join(prepared.packages))
     report(outcome, facts, given)
     return 1 if outcome.failures else 0
 
