@@ -201,6 +201,7 @@ entry:
   %id = extractvalue {space} %now, 1
   %root = extractvalue {space} %now, 2
   %keep = extractvalue {space} %now, 3
+  %keeps = icmp ne i64 %keep, 0
   %clock0 = call i64 @word(ptr %s, i64 {at[space_clock]})
   %clock = add i64 %clock0, 1
   call void @set_word(ptr %s, i64 {at[space_clock]}, i64 %clock)
@@ -231,16 +232,17 @@ found:
   %root.p = getelementptr inbounds i64, ptr %space, i64 1
   %root.was = load i64, ptr %root.p
   %same.root = icmp eq i64 %root.was, %root
-  %keeps = icmp ne i64 %keep, 0
   %kept = and i1 %same.root, %keeps
   br i1 %kept, label %use, label %empty
 empty:
   %e = phi i64 [ %k, %found ], [ %oldest1, %make ]
   call void @reset_set(ptr %s, i64 %e)
+  br i1 %keeps, label %use, label %forget
+forget:
   call void @new_epoch(ptr %s)
   br label %use
 use:
-  %u = phi i64 [ %k, %found ], [ %e, %empty ]
+  %u = phi i64 [ %k, %found ], [ %e, %empty ], [ %e, %forget ]
   %u.p = call ptr @space_at(ptr %s, i64 %u)
   %u.root = getelementptr inbounds i64, ptr %u.p, i64 1
   store i64 %root, ptr %u.root
