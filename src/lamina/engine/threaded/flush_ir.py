@@ -189,6 +189,7 @@ done:
 ; The page of %a in every address space.
 define internal void @tlb_flush_page(ptr %s, i64 %a) noinline {{
 entry:
+  call void @drop_page(ptr %s, i64 {SPACES}, i64 %a)
   br label %loop
 loop:
   %k = phi i64 [ 0, %entry ], [ %k1, %next ]
