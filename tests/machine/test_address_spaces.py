@@ -204,7 +204,7 @@ CROSSINGS = ["addi t0, zero, 5", "ld t0, 64(s1)", "jalr ra, 0(ra)", "illegal"]
 
 @pytest.mark.parametrize("instruction", CROSSINGS)
 def test_an_instruction_over_the_end_of_a_page(build: Build, instruction: str) -> None:
-    """Its second half changes by a store and fence.i, by a new page behind it, and by none there."""
+    """Its second half changes by a store and fence.i, by a new page behind it, and by none."""
     change = "sh a4, 0(a5); fence.i; jalr ra, 0(s4)\n" + DIGIT
     remap = "sd a2, 8(a3); sfence.vma zero, zero; jalr ra, 0(s4)\n" + DIGIT
     source = f"csrw medeleg, zero\n{guests.vector('trap')}" + START

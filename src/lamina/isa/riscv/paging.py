@@ -67,8 +67,8 @@ def context() -> Routine:
 def space() -> Routine:
     """space() -> (identifier, root, keep, family): the ASID, or a number of its own for bare mode.
 
-    satp as a whole is the root: another mode, too, makes another space, and one of another family. ASID 0 is what harts
-    without ASIDs have, and there some software expects a write of satp to flush.
+    satp as a whole is the root: another mode, too, makes another space, and one of another family.
+    ASID 0 is what harts without ASIDs have, and there some software expects satp to flush.
     """
     h = Hart("space")
     satp = h.s.satp
