@@ -34,7 +34,10 @@ class StateLayout:
     discarded writes go.
     """
 
-    COMMON = ("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc")
+    COMMON = (
+        *("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc"),
+        "timer_armed",  # 1: the machine makes `pending` true once the vCPU's own timer is due
+    )
 
     def __init__(self, files: list[RegFile], slots: list[str]) -> None:
         self.files = {f.name: f for f in files}
