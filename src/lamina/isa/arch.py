@@ -14,6 +14,7 @@ from lamina.isa.insn import Insn, InsnTable
 # read is, with the faults of a write.
 READ, WRITE, FETCH, CACHE = 0, 1, 2, 3
 CORE_PACK = "core"
+EVERYWHERE = 2
 TOUCHES = {"read": READ, "write": WRITE, "cache": CACHE}  # attribute `access` of the op `touch`
 
 
@@ -36,7 +37,10 @@ class StateLayout:
     discarded writes go.
     """
 
-    COMMON = ("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc")
+    COMMON = (
+        *("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc"),
+        "timer_armed",  # 1: the machine makes `pending` true once the vCPU's own timer is due
+    )
 
     def __init__(self, files: list[RegFile], slots: list[str]) -> None:
         self.files = {f.name: f for f in files}
@@ -67,12 +71,13 @@ class Arch:
       interrupt()                   take the most urgent deliverable interrupt, if there is one
       translate(gva, access, size)  -> (gpa, page_size, cacheable); traps on a fault. The
                                     translation holds for the naturally aligned page of
-                                    `page_size` bytes around gva (4096 or more) if cacheable.
+                                    `page_size` bytes around gva (4096 or more) if cacheable is
+                                    1; if EVERYWHERE, in all address spaces of the family, too.
       bus_fault(gva, access)        trap because no RAM or device answers there
       context()                     -> (data, fetch): the TLB contexts in force, 0..CONTEXTS-1
-      space()                       -> (identifier, root, keep): the address space that the first
-                                    SPACE_CONTEXTS contexts translate by. Engines may keep the
-                                    translations of others. Where the root of an identifier is
+      space()                       -> (identifier, root, keep, family): the address space that the
+                                    first SPACE_CONTEXTS contexts translate by. Engines may keep
+                                    the translations of others. Where the root of an identifier is
                                     another than before, or `keep` is 0, those it had are dropped.
     """
 

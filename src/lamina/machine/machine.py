@@ -465,7 +465,8 @@ class Machine:
         of the engine, so its steal time is brought up to date here as well."""
         key = ("stimecmp", index)
         if event == "stimecmp":
-            self.clock.arm(key, value, self._runners[index].kick)
+            self.cpus[index].set("timer_armed", 1)
+            self.clock.arm(key, value, self._runners[index].timer_due)
             self.firmware.account(index)
 
     def _announce_time(self, offset: int) -> None:

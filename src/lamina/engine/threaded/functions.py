@@ -9,7 +9,7 @@ from lamina.engine.threaded.float_ir import FloatWriter
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
 from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
-from lamina.isa.arch import TOUCHES, Arch
+from lamina.isa.arch import TOUCHES, WRITE, Arch
 
 REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
 REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "fence.remote", "pending"}
@@ -147,10 +147,17 @@ class MemoryWriter(FloatWriter):
         return self.temp(f"extractvalue {{ i{w}, i1 }} {pair}, 0")
 
     def op_touch(self, op: Op) -> None:
-        access = TOUCHES[op.attrs["access"]]
+        """A page in the TLB may be touched: for writing, or else for reading, which is what
+        cache-block management needs."""
+        access, gva = TOUCHES[op.attrs["access"]], self.use(op.args[0])
+        hit, _ = self.tlb_hit(gva, 1, write=access == WRITE)
+        slow, end = self.label("miss"), self.label("touched")
+        self.branch(hit, end, slow, (1, 0))
+        self.open(slow)
         self.before_call()
-        gva = self.use(op.args[0])
         self.leave_if(self.temp(f"call i1 @touch(ptr %s, i64 {gva}, i64 {access})"))
+        self.close(f"br label %{end}")
+        self.open(end)
 
     def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
         size = op.attrs["size"]
