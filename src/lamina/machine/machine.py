@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
 from typing import Self
 
@@ -25,9 +26,6 @@ from lamina.devices.uart import Uart
 from lamina.devices.virtio.console import VirtioConsole
 from lamina.devices.virtio.rng import VirtioRng
 from lamina.engine.contract import Engine, EngineMaker
-from lamina.engine.jit.engine import JitEngine
-from lamina.engine.reference.engine import ReferenceEngine
-from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.vcpu import VCpu
 from lamina.isa.riscv import RISCV64
 from lamina.machine import inspect
@@ -50,10 +48,11 @@ from lamina.machine.runner import Runner
 from lamina.machine.storage import Storage
 from lamina.machine.trace import Tracer
 
-ENGINES: dict[str, EngineMaker] = {
-    "jit": JitEngine,
-    "threaded": ThreadedEngine,
-    "reference": ReferenceEngine,
+# Only the engine that is used is imported.
+ENGINES = {
+    "jit": ("lamina.engine.jit.engine", "JitEngine"),
+    "threaded": ("lamina.engine.threaded.engine", "ThreadedEngine"),
+    "reference": ("lamina.engine.reference.engine", "ReferenceEngine"),
 }
 UNTIL_SECONDS = 0.05  # how often `run` asks its `until`
 INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
@@ -146,7 +145,9 @@ class Machine:
         """A vCPU and the engine that runs it."""
         tracer = self._tracer
         space = self.space if tracer is None else tracer.space(index)
-        engine: Engine = ENGINES[self.config.engine](
+        module, name = ENGINES[self.config.engine]
+        maker: EngineMaker = getattr(import_module(module), name)
+        engine: Engine = maker(
             RISCV64, index, space, lambda event, value: self.cpu_event(index, event, value)
         )
         if self._commits is not None:

@@ -6,7 +6,7 @@ instruction was abandoned and the state is exact. Handlers are written by `handl
 
 from lamina.engine.llvm.lower import FunctionWriter, result_type, symbol
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, TYPES
-from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import EVENTS, TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
 
@@ -258,9 +258,6 @@ class MemoryWriter(FunctionWriter):
         self.before_call()
         event = EVENTS.index(op.attrs["event"])
         self.out(f"call void @notify(ptr %s, i64 {event}, i64 {self.use(op.args[0])})")
-
-
-EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells the machine
 
 
 class RoutineWriter(MemoryWriter):
