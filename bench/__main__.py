@@ -1,109 +1,136 @@
-"""`python -m bench`: choose benchmarks, run them in turn, show and keep the results."""
+"""Lamina's speed beside QEMU's and the host's own. See docs/benchmarks/README.md.
+
+python -m bench [NAME...]           workloads, boots and SMP, as one table
+python -m bench run fib qsort       a few workloads on Lamina alone, figures as they come
+python -m bench machine             the loop, boots and commands
+python -m bench suites DIR          CoreMark, Dhrystone and Embench, whose sources are in DIR
+python -m bench list                the workloads
+"""
 
 import argparse
-import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.boot import BootBench
-from bench.loop import LoopBench
 from bench.process import BenchError
-from bench.report import (
-    Section,
-    loop_section,
-    markdown,
-    plot,
-    process_section,
-    show,
-    versions,
-)
-from bench.rounds import in_turn
-from bench.startup import StartupBench
-from bench.subjects import qemu_version
 from lamina.base.errors import LaminaError
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "machine.md"
-CHOICES = ("loop", "boot", "command", "startup")
+MACHINE_CHOICES = ("loop", "boot", "command", "startup")
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """What the user asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("which", nargs="*", metavar="|".join(CHOICES), help="default: all")
-    parser.add_argument("--rounds", type=int, default=5, help="samples of each (default 5)")
-    parser.add_argument(
-        "--qemu",
-        default=shutil.which("qemu-system-riscv64"),
-        help="the qemu-system-riscv64 to compare with (default: the host's; '' for none)",
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} and its plot")
-    given = parser.parse_args()
-    if unknown := set(given.which) - set(CHOICES):
-        parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(CHOICES)}")
-    if given.rounds < 1:
-        parser.error("--rounds: at least 1")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="some workloads, figures as they come"))
+    machine = commands.add_parser("machine", help="the loop, boots and commands")
+    machine.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(MACHINE_CHOICES)}"
+    )
+    machine.add_argument("--write", action="store_true", help="write machine.md and its plot")
+    _add_common(machine, rounds=5)
+    table = commands.add_parser("table", help="workloads, boots and SMP as one table")
+    table.add_argument("names", nargs="*", metavar="NAME", help="workloads, sets, boot, smp")
+    table.add_argument("--quick", action="store_true", help="a twentieth of the work, one round")
+    table.add_argument("--engine", help="Lamina's engine (default: its own default)")
+    table.add_argument("--json", metavar="FILE", help="keep the raw figures in FILE")
+    table.add_argument("--write", action="store_true", help="write workloads.md and its plot")
+    _add_common(table, rounds=5)
+    suites = commands.add_parser("suites", help="CoreMark, Dhrystone, Embench out of a folder")
+    suites.add_argument("folder", type=Path, metavar="DIR", help="where their sources lie")
+    suites.add_argument("--quick", action="store_true", help="a twentieth of the work")
+    suites.add_argument("--engine", help="Lamina's engine (default: its own default)")
+    suites.add_argument("--json", metavar="FILE", help="keep the raw figures in FILE")
+    _add_common(suites, rounds=5)
+    commands.add_parser("list", help="the workloads, their sets and units")
+    first = argv[0] if argv else ""
+    implied = [] if first in (*commands.choices, "-h", "--help") else ["table"]
+    given = parser.parse_args([*implied, *argv])
+    if given.command == "machine" and (unknown := set(given.names) - set(MACHINE_CHOICES)):
+        parser.error(f"{', '.join(sorted(unknown))}: there are {', '.join(MACHINE_CHOICES)}")
     return given
 
 
-def run(given: argparse.Namespace, folder: Path) -> list[Section]:
-    """The chosen benchmarks' tables."""
-    which, sections = given.which or CHOICES, []
-    cache = folder / "warm"
-    names = {"qemu": qemu_version(given.qemu)} if given.qemu else {}
-
-    def told(text: str) -> None:
-        print(f"  {text}", file=sys.stderr, flush=True)
-
-    StartupBench(folder, cache).subjects["lamina run"]()  # fills the code cache
-    if "loop" in which:
-        loop = LoopBench(folder, cache, given.qemu or None)
-        sections.append(loop_section(in_turn(loop.subjects, given.rounds, told), names))
-    for name, title in (("boot", "first line of init"), ("command", "a command starts")):
-        if name in which:
-            sections.append(_boot(name, title, given, folder, cache, names))
-    if "startup" in which:
-        found = in_turn(StartupBench(folder, cache).subjects, given.rounds, told)
-        note = "To the prompt of the built-in guest, or to the command's end."
-        sections.append(process_section("Start-up", note, found, names))
-    return sections
+def _add_common(parser: argparse.ArgumentParser, rounds: int) -> None:
+    parser.add_argument(
+        "--rounds", type=_positive, default=rounds, help=f"samples of each (default {rounds})"
+    )
+    parser.add_argument(
+        "--qemu",
+        metavar="PROGRAM",
+        help="the qemu-system-riscv64 to compare with (default: the newest; '' for none)",
+    )
 
 
-def _boot(
-    name: str,
-    title: str,
-    given: argparse.Namespace,
-    folder: Path,
-    cache: Path,
-    names: dict[str, str],
-) -> Section:
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser, rounds=1)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="workloads and sets; all for none")
+    parser.add_argument("--subjects", default="lamina", help="of lamina,qemu,native (lamina)")
+    parser.add_argument("--engine", help="Lamina's engine (default: its own default)")
+    parser.add_argument("--cpus", type=_positive, default=1, help="vCPUs (default 1)")
+    parser.add_argument("--quick", action="store_true", help="a twentieth of the work")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the work")
+    parser.add_argument("--fresh", action="store_true", help="start with an empty code cache")
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def qemu_program(given: argparse.Namespace) -> str | None:
+    """The QEMU to compare with, or None."""
+    if given.qemu is not None:
+        return given.qemu or None
+    from bench import qemu
+    from bench.run import told
     from lamina.cli.progress import progress_on_stderr
-    from lamina.images import debian
 
-    image = debian.ensure(progress_on_stderr())
-    bench = BootBench(folder, cache, given.qemu or None, image, to_command=name == "command")
-    found = in_turn(bench.subjects, given.rounds, lambda t: print(f"  {t}", file=sys.stderr))
-    note = f"From process start; {image.packages[0]}, one hart, 512 MiB, the same files for all."
-    return process_section(f"Debian: {title}", note, found, names)
+    return qemu.newest(told, progress_on_stderr())
+
+
+def dispatch(given: argparse.Namespace, folder: Path) -> int:
+    """Run one command; the exit status."""
+    match given.command:
+        case "list":
+            from bench.run import EVERYTHING
+
+            for workload in EVERYTHING:
+                print(f"{workload.name:10} {workload.group:9} {workload.unit}")
+            return 0
+        case "machine":
+            from bench import machine
+
+            return machine.run(given, qemu_program(given), folder)
+        case "table":
+            from bench import whole
+
+            return whole.run(given, qemu_program(given), folder)
+        case "suites":
+            from bench import suites
+
+            return suites.run(given, qemu_program(given), folder)
+        case "run":
+            from bench import run
+
+            return run.run(given, lambda: qemu_program(given), folder)
+    raise AssertionError(given.command)
 
 
 def main() -> None:
-    """Run, show, keep."""
-    given = arguments()
+    """Run, with errors as one line."""
+    given = arguments(sys.argv[1:])
     try:
         with tempfile.TemporaryDirectory(prefix="lamina-bench-") as folder:
-            sections = run(given, Path(folder))
-    except (BenchError, LaminaError, OSError) as error:
+            sys.exit(dispatch(given, Path(folder)))
+    except (BenchError, LaminaError, OSError, ValueError) as error:
         sys.exit(f"bench: {error}")
-    for section in sections:
-        show(section)
-    if given.write:
-        picture = PAGE.with_suffix(".svg")
-        drawn = plot(sections, picture)
-        qemu = [qemu_version(given.qemu)] if given.qemu else []
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(markdown(sections, [*versions(), *qemu], picture.name if drawn else None))
-        print(f"written: {PAGE}" + ("" if drawn else " (no plot: matplotlib is not installed)"))
 
 
 if __name__ == "__main__":

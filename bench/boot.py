@@ -13,7 +13,7 @@ from bench.process import Sample, measure
 from bench.subjects import lamina, lamina_environment, qemu
 from lamina.images import cpio, debian
 
-MEMORY = "512M"
+MEMORY = "1G"
 COMMAND_LINE = "console=ttyS0 earlycon"
 MARKER = b"first line of init"
 INIT = b"#!/bin/dash\necho first line of init\nexec /bin/busybox poweroff -f\n"
@@ -30,8 +30,10 @@ class BootBench:
         qemu_program: str | None,
         image: debian.DebianImage,
         to_command: bool = False,
+        engine: str | None = None,
     ) -> None:
         self._folder, self._cache, self._image = folder, cache, image
+        self._engine = ["--engine", engine] if engine else []
         self._marker = READY if to_command else MARKER
         if to_command:
             extra = debian.command_initrd(["true"], {}, ready=READY)
@@ -49,6 +51,7 @@ class BootBench:
     def _lamina(self, cache: Path) -> Sample:
         command = lamina("boot", "--kernel", str(self._image.kernel))
         command += ["--initrd", str(self._initrd), "--memory", MEMORY, "--append", COMMAND_LINE]
+        command += self._engine
         return measure(command, self._marker, env=lamina_environment(cache))
 
     def _cold(self) -> Sample:

@@ -17,6 +17,7 @@ from bench.rounds import summary
 from lamina.base.version import __version__
 
 MIB = 1 << 20
+WIDTH = 160  # columns of a table in a file
 
 
 @dataclass
@@ -69,24 +70,34 @@ def show(section: Section) -> None:
         table.add_column(column, justify="right" if number else "left")
     for row in section.rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
 
 
-def markdown(sections: Sequence[Section], versions: Sequence[str], plot: str | None) -> str:
-    """The page in docs/benchmarks."""
-    lines = ["# The machine's speed, measured", ""]
-    lines += ["Made by `python -m bench`: medians of runs in turn, CPU time of all threads.", ""]
-    lines += [f"- {text}" for text in [_host(), *versions]]
-    lines += ["", f"![CPU time and MIPS]({plot})"] if plot else []
+def markdown(
+    sections: Sequence[Section],
+    facts: Sequence[str],
+    plot: str | None,
+    title: str,
+    introduction: str,
+) -> str:
+    """A page in docs/benchmarks. `facts`: the host, versions; `plot`: the picture's file."""
+    lines = [f"# {title}", "", introduction, ""]
+    lines += [f"- {text}" for text in facts]
+    lines += ["", f"![{title}]({plot})"] if plot else []
     for section in sections:
-        lines += ["", f"## {section.title}", "", section.note, ""]
+        lines += ["", f"## {section.title}", ""]
+        lines += [section.note, ""] if section.note else []
         lines.append("| " + " | ".join(section.columns) + " |")
         lines.append("| --- |" + " ---: |" * (len(section.columns) - 1))
         lines += ["| " + " | ".join(row) + " |" for row in section.rows]
     return "\n".join(lines) + "\n"
 
 
-def _host() -> str:
+def host() -> str:
+    """The day, the processor, and how busy it was."""
     model = platform.processor() or platform.machine()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

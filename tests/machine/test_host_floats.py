@@ -1,5 +1,7 @@
 """The guest's floating-point flags are its own, whoever computes on the host's FPU."""
 
+from itertools import product
+
 import pytest
 
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
@@ -67,18 +69,17 @@ def test_flags_are_those_of_the_guests_operations(engine: str, body: str, raised
 
 
 def test_every_host_instruction_stands_for_a_routine() -> None:
-    made = {
-        *(
-            routine_for(op, w).name
-            for op in ("fadd", "fsub", "fmul", "fdiv", "fsqrt", "fma")
-            for w in (32, 64)
-        ),
-        *(routine_for("fcvt", w, width=96 - w).name for w in (32, 64)),
-        *(
-            routine_for("f_from_int", i, width=w, signed=True).name
-            for i in (32, 64)
-            for w in (32, 64)
-        ),
-    }
+    made = set()
+    for w in (32, 64):
+        for op in ("fadd", "fsub", "fmul", "fdiv", "fsqrt", "fma"):
+            made.add(routine_for(op, w).name)
+        made.add(routine_for("fcvt", w, width=96 - w).name)
+        for i, signed in product((32, 64), (True, False)):
+            made.add(routine_for("f_from_int", i, width=w, signed=signed).name)
+            made.add(routine_for("f_to_int", w, width=i, signed=signed).name)
+        for op, quiet in product(("feq", "flt", "fle"), (True, False)):
+            made.add(routine_for(op, w, quiet=quiet).name)
+        for op, numbers in product(("fmin", "fmax"), (True, False)):
+            made.add(routine_for(op, w, numbers=numbers).name)
     assert set(HOST_INSTRUCTIONS) <= made
     assert len(HOST_INSTRUCTIONS) >= len(made) - 2  # a host may lack fused multiply-add

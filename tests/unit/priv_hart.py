@@ -201,11 +201,24 @@ class SmallHart:
     def tlb_flush_page(self, gva: int) -> None:
         self.events.append(("flush_page", gva))
 
+    def tlb_flush_space(self, space: int) -> None:
+        self.events.append(("flush_space", space))
+
+    def tlb_flush_space_page(self, space: int, gva: int) -> None:
+        self.events.append(("flush_space_page", space, gva))
+
+    def tlb_space(self) -> None:
+        self.events.append("space")
+
     def tlb_context(self) -> None:
         self.events.append("context")
 
     def icache_flush(self) -> None:
         self.events.append("icache")
+
+    def fence_remote(self, *arguments: int) -> int:
+        self.events.append(("fence.remote", *arguments))
+        return 0
 
     def pending(self) -> None:
         self.events.append("pending")

@@ -66,6 +66,15 @@ def test_integer_conversions_are_those_of_the_definition(
     check("f_to_int", width, 1, pattern, {"width": integers, "signed": signed})
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("flag", [True, False])
+def test_comparisons_and_extrema_are_those_of_the_definition(width: int, flag: bool) -> None:
+    for op in ("feq", "flt", "fle"):
+        check(op, width, 2, pattern, {"quiet": flag})
+    for op in ("fmin", "fmax"):
+        check(op, width, 2, pattern, {"numbers": flag})
+
+
 @pytest.mark.parametrize(
     ("a", "b", "c"),
     [  # the addend has the larger exponent but the product is larger; and the other way round

@@ -255,3 +255,42 @@ def test_tininess_is_detected_after_rounding() -> None:
 
 def test_an_exact_subnormal_raises_nothing() -> None:
     assert floats.mul(64, power(64, -1022), power(64, -1), RNE) == (power(64, -1022) >> 1, 0)
+
+
+# -- comparisons, minimum and maximum --------------------------------------------------------------
+@given(WIDTHS, st.data())
+def test_comparisons_are_those_of_the_host(w: int, data: st.DataObject) -> None:
+    a, b = data.draw(pattern(w)), data.draw(pattern(w))
+    x, y = to_float(w, a), to_float(w, b)
+    nan = math.isnan(x) or math.isnan(y)
+    signals = any(FORMATS[w].infinity < v & (FORMATS[w].sign - 1) < FORMATS[w].nan for v in (a, b))
+    for function, holds in [
+        (floats.equal, x == y),
+        (floats.less, x < y),
+        (floats.less_or_equal, x <= y),
+    ]:
+        assert function(w, a, b, RNE, quiet=True) == (holds, NV if signals else 0)
+        assert function(w, a, b, RNE, quiet=False) == (holds, NV if nan else 0)
+
+
+@given(WIDTHS, st.data())
+def test_the_minimum_is_the_smaller_number_and_minus_zero_is_below_zero(
+    w: int, data: st.DataObject
+) -> None:
+    a, b = data.draw(pattern(w)), data.draw(pattern(w))
+    assume(not math.isnan(to_float(w, a)) and not math.isnan(to_float(w, b)))
+
+    def order(bits: int) -> tuple[float, float]:
+        return to_float(w, bits), math.copysign(1, to_float(w, bits))
+
+    for numbers in (True, False):
+        assert floats.minimum(w, a, b, RNE, numbers=numbers) == (min(a, b, key=order), 0)
+        assert floats.maximum(w, a, b, RNE, numbers=numbers) == (max(a, b, key=order), 0)
+
+
+def test_a_number_wins_over_a_nan_or_loses_as_told() -> None:
+    for function in (floats.minimum, floats.maximum):
+        for a, b, flags in ((NAN, ONE, 0), (ONE, NAN | 5, 0), (SNAN, ONE, NV), (ONE, SNAN, NV)):
+            assert function(64, a, b, RNE, numbers=True) == (ONE, flags)
+            assert function(64, a, b, RNE, numbers=False) == (NAN, flags)
+        assert function(64, NAN, SNAN, RNE, numbers=True) == (NAN, NV)

@@ -343,3 +343,17 @@ def test_contexts_tell_apart_what_translates_differently(
 def test_contexts_stay_in_range_whatever_was_loaded() -> None:
     for priv in (2, 4, (1 << 64) - 1):
         assert all(c < 4 for c in SmallHart(priv=priv, mstatus=SUM).context())
+
+
+# -- address spaces --------------------------------------------------------------------------
+def test_the_asid_names_the_address_space_and_bare_mode_is_one_of_its_own() -> None:
+    def space(satp: int) -> tuple[int, ...]:
+        hart = SmallHart()
+        hart["satp"] = satp
+        return run_routine(RISCV64.routines["space"], hart)
+
+    for mode in (8, 9, 10):
+        satp = mode << 60 | 0xFFFF << 44 | 0x123
+        assert space(satp) == (0xFFFF, satp, 1)
+        assert space(mode << 60 | 0x123) == (0, mode << 60 | 0x123, 0)  # nothing is kept
+    assert space(0) == (1 << 16, 0, 1)

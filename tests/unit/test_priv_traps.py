@@ -259,23 +259,27 @@ def test_wfi_is_forbidden_by_tw_and_to_users() -> None:
     assert is_illegal(SmallHart(priv=USER), "wfi")
 
 
-def test_fences_flush_one_page_or_everything() -> None:
+def test_fences_flush_a_page_or_everything_in_one_space_or_all() -> None:
     for name in ("sfence.vma", "sinval.vma"):
-        hart = SmallHart(priv=SUPERVISOR, x7=0x1234_5678)
-        hart.insn(f"{name} rs1, rs2", rs1=7, rs2=0)
+        hart = SmallHart(priv=SUPERVISOR, x7=0x1234_5678, x8=0xABC_1234)
         hart.insn(f"{name} rs1, rs2", rs1=7, rs2=8)
-        assert hart.events == [("flush_page", 0x1234_5678)] * 2
-        hart.events.clear()
-        hart.insn(f"{name} zero, rs2", rs2=0)
+        hart.insn(f"{name} rs1, zero", rs1=7)
         hart.insn(f"{name} zero, rs2", rs2=8)
-        assert hart.events == ["flush"] * 2
+        hart.insn(f"{name} zero, zero")
+        page, space = 0x1234_5678, 0x1234  # the bits above an ASID are ignored
+        one = ("flush_space_page", space, page)
+        assert hart.events == [one, ("flush_page", page), ("flush_space", space), "flush"]
 
 
 FENCES = [
-    ("sfence.vma rs1, rs2", {"rs1": 1}, True),
-    ("sfence.vma zero, rs2", {}, True),
-    ("sinval.vma rs1, rs2", {"rs1": 1}, True),
-    ("sinval.vma zero, rs2", {}, True),
+    ("sfence.vma rs1, rs2", {"rs1": 1, "rs2": 2}, True),
+    ("sfence.vma rs1, zero", {"rs1": 1}, True),
+    ("sfence.vma zero, rs2", {"rs2": 2}, True),
+    ("sfence.vma zero, zero", {}, True),
+    ("sinval.vma rs1, rs2", {"rs1": 1, "rs2": 2}, True),
+    ("sinval.vma rs1, zero", {"rs1": 1}, True),
+    ("sinval.vma zero, rs2", {"rs2": 2}, True),
+    ("sinval.vma zero, zero", {}, True),
     ("sfence.w.inval", {}, False),
     ("sfence.inval.ir", {}, False),
 ]

@@ -32,6 +32,9 @@ class Engine(Protocol):
         """Timebase ticks = base / divisor + offset; base is the host's monotonic clock in
         nanoseconds, or in deterministic mode the retired instructions."""
 
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        """All vCPUs of the machine, whose engines are alike: an engine may fence them itself."""
+
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""
 

@@ -286,7 +286,7 @@ class Builder:
 
     def float_op(self, name: str, width: int, *args: Val, **attrs: Any) -> tuple[Val, Val]:
         """A floating-point operation: (value of `width` bits, 5-bit flags)."""
-        if OPS[name].attrs:
+        if "width" in OPS[name].attrs:
             attrs["width"] = width
         value, flags = self.emit(name, args, (width, 5), **attrs)
         return value, flags
@@ -315,6 +315,15 @@ class Builder:
         """The operations inside happen if the one-bit condition holds."""
         then, other = Block(), Block()
         self.emit("if", (self.val(condition, 1),), (), (then, other))
+        with self._inside(then):
+            yield
+
+    @contextmanager
+    def rarely(self, condition: Val) -> Iterator[None]:
+        """Like `when`, for what hardly ever happens: an engine may leave such cases to slower
+        code that does the whole instruction. Nothing may be changed before it."""
+        then, other = Block(), Block()
+        self.emit("if", (self.val(condition, 1),), (), (then, other), rare=True)
         with self._inside(then):
             yield
 

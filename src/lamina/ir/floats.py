@@ -293,3 +293,61 @@ def round_to_integral(w: int, a: int, rm: int) -> Result:
     magnitude, inexact = _to_multiple(x.sign, x.significand, x.exponent, 0, rm)
     value, _ = _round(f, x.sign, magnitude, 0, rm)
     return value, NX if inexact else 0
+
+
+def _rank(x: _Number) -> tuple[int, int]:
+    """Something that orders as numbers do; zeros are alike."""
+    if x.infinite:
+        return (-1 if x.sign else 1), 0
+    return 0, x.signed << (x.exponent - FORMATS[64].quantum)
+
+
+def _compare(w: int, a: int, b: int, quiet: bool) -> tuple[int | None, int]:
+    """-1, 0 or 1, or None with a NaN; and the flags: a quiet NaN is invalid unless `quiet`."""
+    x, y = (_unpack(FORMATS[w], v) for v in (a, b))
+    if x.nan or y.nan:
+        return None, NV if x.signaling or y.signaling or not quiet else 0
+    left, right = _rank(x), _rank(y)
+    return (left > right) - (left < right), 0
+
+
+def equal(w: int, a: int, b: int, rm: int, *, quiet: bool) -> Result:
+    """One bit: a == b; false with a NaN."""
+    order, flags = _compare(w, a, b, quiet)
+    return int(order == 0), flags
+
+
+def less(w: int, a: int, b: int, rm: int, *, quiet: bool) -> Result:
+    """One bit: a < b; false with a NaN."""
+    order, flags = _compare(w, a, b, quiet)
+    return int(order == -1), flags
+
+
+def less_or_equal(w: int, a: int, b: int, rm: int, *, quiet: bool) -> Result:
+    """One bit: a <= b; false with a NaN."""
+    order, flags = _compare(w, a, b, quiet)
+    return int(order in (-1, 0)), flags
+
+
+def minimum(w: int, a: int, b: int, rm: int, *, numbers: bool) -> Result:
+    """IEEE 754-2019 minimumNumber if `numbers` (a number wins over a NaN), else minimum (a NaN
+    wins). -0 is less than +0."""
+    return _extremum(w, a, b, -1, numbers)
+
+
+def maximum(w: int, a: int, b: int, rm: int, *, numbers: bool) -> Result:
+    """IEEE 754-2019 maximumNumber if `numbers`, else maximum."""
+    return _extremum(w, a, b, 1, numbers)
+
+
+def _extremum(w: int, a: int, b: int, wanted: int, numbers: bool) -> Result:
+    f = FORMATS[w]
+    x, y = _unpack(f, a), _unpack(f, b)
+    order, flags = _compare(w, a, b, quiet=True)
+    if order is None:
+        if not numbers or (x.nan and y.nan):
+            return f.nan, flags
+        return (b if x.nan else a), flags
+    if order == 0:
+        order = y.sign - x.sign  # of zeros with different signs the positive one is the larger
+    return (a if order in (0, wanted) else b), flags

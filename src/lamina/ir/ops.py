@@ -124,7 +124,8 @@ _op("sext", 1, "attr")
 _op("trunc", 1, "attr")
 # Floating point, IEEE 754-2019: (value, flags) from bit patterns; the rounding mode (RISC-V
 # numbering: 0 RNE, 1 RTZ, 2 RDN, 3 RUP, 4 RMM) is the last argument; flags are NV DZ OF UF NX
-# as bits 4..0; a NaN result is the canonical one.
+# as bits 4..0; a NaN result is the canonical one. Comparisons (of one bit) and the minimum and
+# maximum do not round: their last argument means nothing.
 _op("fadd", 3, "float", floats.add)
 _op("fsub", 3, "float", floats.sub)
 _op("fmul", 3, "float", floats.mul)
@@ -135,6 +136,11 @@ _op("fcvt", 2, "float", floats.convert, ("width",))
 _op("f_from_int", 2, "float", floats.from_int, ("width", "signed"))
 _op("f_to_int", 2, "float", floats.to_int, ("width", "signed"))
 _op("frint", 2, "float", floats.round_to_integral)
+_op("feq", 3, "float", floats.equal, ("quiet",))
+_op("flt", 3, "float", floats.less, ("quiet",))
+_op("fle", 3, "float", floats.less_or_equal, ("quiet",))
+_op("fmin", 3, "float", floats.minimum, ("numbers",))
+_op("fmax", 3, "float", floats.maximum, ("numbers",))
 # The vCPU's state. `slot` and `file` name entries of the architecture's state layout.
 _op("get", 0, "attr", None, ("slot",))
 _op("set", 1, "none", None, ("slot",))
@@ -160,7 +166,7 @@ _op("trap", 2, "none")
 _op("leave", 0, "none")
 _op("exit", 0, "none", None, ("reason",))
 _op("call", -1, "other", None, ("routine",))
-_op("if", 1, "none", None, (), 2)
+_op("if", 1, "none", None, (), 2)  # an attribute `rare` may say that it hardly ever holds
 _op("switch", 1, "none", None, ("cases",), -1)
 _op("loop", 0, "none", None, (), 1)
 _op("break", 0, "none")
@@ -169,7 +175,14 @@ _op("var.set", 1, "none", None, ("var",))
 # The engine's own state.
 _op("tlb.flush", 0, "none")
 _op("tlb.flush_page", 1, "none")
+_op("tlb.flush_space", 1, "none")
+_op("tlb.flush_space_page", 2, "none")
+_op("tlb.space", 0, "none")
 _op("tlb.context", 0, "none")
 _op("icache.flush", 0, "none")
+# Fences for other vCPUs: kind (0 code, 1 pages, 2 pages of one address space), mask of vCPUs, the
+# mask's first vCPU (all ones: all vCPUs are meant), address, bytes (both 0, or bytes all ones: the
+# whole address space), address space. The result is 1, or 0: the engine leaves it to the machine.
+_op("fence.remote", 6, "attr")
 _op("pending", 0, "none")
 _op("notify", 1, "none", None, ("event",))

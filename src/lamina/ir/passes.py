@@ -17,7 +17,7 @@ def simplify(routine: Routine) -> Routine:
     _merge(routine.body, {}, merged)
     routine.results = tuple(_final(r, merged) for r in routine.results)
     used: set[int] = {r.number for r in routine.results}
-    _sweep(routine.body, used)
+    routine.body.ops = sweep(routine.body.ops, used, set())
     return routine
 
 
@@ -46,13 +46,35 @@ def _merge(block: Block, seen: dict[object, Op], merged: dict[int, Value]) -> No
     block.ops = kept
 
 
-def _sweep(block: Block, used: set[int]) -> None:
+def sweep(ops: list[Op], used: set[int], read: set[int]) -> list[Op]:
+    """The operations without those of no effect. `used` are the values, `read` the variables, by
+    number, that the operations behind these need; those needed here are added."""
     kept = []
-    for op in reversed(block.ops):
-        for inner in op.blocks:
-            _sweep(inner, used)
-        if op.name in _REMOVABLE and not any(r.number in used for r in op.results):
-            continue
-        used.update(a.number for a in op.args)
+    for op in reversed(ops):
+        if op.blocks:
+            if op.name == "loop":  # what its end sets, its beginning may read
+                gets = (o for o in op.blocks[0].walk() if o.name == "var.get")
+                read.update(o.attrs["var"].number for o in gets)
+            for block in op.blocks:
+                block.ops = sweep(block.ops, used, read)
+            if op.name != "loop" and not any(block.ops for block in op.blocks):
+                continue
+        elif op.name == "var.set":
+            if op.attrs["var"].number not in read:
+                continue
+        elif op.name in _REMOVABLE:
+            if not any(r.number in used for r in op.results):
+                continue
+            if op.name == "var.get":
+                read.add(op.attrs["var"].number)
+        for arg in op.args:
+            used.add(arg.number)
         kept.append(op)
-    block.ops = kept[::-1]
+    kept.reverse()
+    return kept
+
+
+def size(ops: list[Op]) -> int:
+    """Operations, those in blocks included, constants not."""
+    inner = sum(size(block.ops) for op in ops for block in op.blocks)
+    return inner + sum(op.name != "const" for op in ops)

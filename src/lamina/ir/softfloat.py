@@ -6,14 +6,16 @@ float ops of any routine by calls of these. The meaning is that of `ir.floats`, 
 way: machine words with guard and sticky bits, so that LLVM makes fast code of it.
 
 The parts: `softfloat_pack` (unpacking, jamming shifts, rounding), `softfloat_arith` (add, mul,
-div, sqrt, fma), `softfloat_convert` (between formats and integers).
+div, sqrt, fma), `softfloat_convert` (between formats and integers), `softfloat_compare`
+(comparisons, minimum and maximum).
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from lamina.ir import softfloat_arith as arith
+from lamina.ir import softfloat_compare as order
 from lamina.ir import softfloat_convert as convert
 from lamina.ir.graph import Block, Op, Routine, Value
 from lamina.ir.ops import OPS
@@ -31,6 +33,8 @@ _MAKERS: dict[str, Callable[..., Routine]] = {
     "f_from_int": convert.from_int,
     "f_to_int": convert.to_int,
     "frint": convert.round_to_integral,
+    **{name: partial(order.compare, name) for name in ("feq", "flt", "fle")},
+    **{name: partial(order.extremum, name) for name in ("fmin", "fmax")},
 }
 MODE_WIDTH = 64  # of the rounding mode, the last parameter of every routine
 

@@ -19,12 +19,14 @@ TOUCHES = {"read": READ, "write": WRITE, "cache": CACHE}  # attribute `access` o
 
 @dataclass(frozen=True, slots=True)
 class RegFile:
-    """`count` registers of 64 bits; register 0 of a file with `zero` reads 0 and drops writes."""
+    """`count` registers of 64 bits; register 0 of a file with `zero` reads 0 and drops writes.
+    `floating`: they hold floats, which compiled code keeps in registers of the host's FPU."""
 
     name: str
     count: int
     zero: bool = False
     prefix: str = ""
+    floating: bool = False
 
 
 class StateLayout:
@@ -88,6 +90,10 @@ class Arch:
                                     `page_size` bytes around gva (4096 or more) if cacheable.
       bus_fault(gva, access)        trap because no RAM or device answers there
       context()                     -> (data, fetch): the TLB contexts in force, 0..CONTEXTS-1
+      space()                       -> (identifier, root, keep): the address space that the first
+                                    SPACE_CONTEXTS contexts translate by. Engines may keep the
+                                    translations of others. Where the root of an identifier is
+                                    another than before, or `keep` is 0, those it had are dropped.
     """
 
     name: str
@@ -97,6 +103,7 @@ class Arch:
     reset: Callable[..., dict[str, int]]  # slot values at reset
     illegal_cause: int  # the exception cause of an undecodable instruction; tval is its bits
     contexts: int = 4
+    space_contexts: int = 3  # those above translate alike in all address spaces
     flags_slot: str = ""  # the slot of the floating-point flags NV DZ OF UF NX, if there is one
     source: str = ""  # "module:name" of this object, where another process can import it
     # Compiled handlers come in packs, each made and loaded when an instruction of it is first met.

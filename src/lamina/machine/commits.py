@@ -32,7 +32,8 @@ from lamina.isa.riscv.fields import MACHINE
 from lamina.machine.inspect import Onlooker
 
 PLANS_LIMIT = 1 << 16  # instruction words that are kept
-FORGETS = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush"}
+FORGETS = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
+FORGETS |= {"tlb.space", "tlb.context", "icache.flush"}
 MSTATUS, FFLAGS = 0x300, 0x001
 # Written through another register, Spike logs the ones that hold the bits.
 HELD_BY = {0x003: (0x001, 0x002), 0x100: (0x300,), 0x104: (0x104, 0x304), 0x144: (0x344,)}
@@ -117,6 +118,9 @@ class LoggedEngine:
     def watch_traps(self, on: bool) -> None:
         """Traps always end a step here; they go on to the runner if it wants them."""
         self._watched = on
+
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        """Fences for other harts stay calls."""
 
     def state_changed(self) -> None:
         self._pages.clear()
@@ -312,8 +316,14 @@ class Rehearsal(Onlooker):
     def exit(self, reason: int) -> None: ...
     def tlb_flush(self) -> None: ...
     def tlb_flush_page(self, gva: int) -> None: ...
+    def tlb_flush_space(self, space: int) -> None: ...
+    def tlb_flush_space_page(self, space: int, gva: int) -> None: ...
+    def tlb_space(self) -> None: ...
     def tlb_context(self) -> None: ...
     def icache_flush(self) -> None: ...
+    def fence_remote(self, *arguments: int) -> int:
+        return 0
+
     def pending(self) -> None: ...
     def notify(self, value: int, event: str) -> None: ...
     def leave(self) -> None:

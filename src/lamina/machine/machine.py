@@ -135,6 +135,8 @@ class Machine:
         self._boot = Boot(config, self.board)
         for index in range(config.cpus):
             self._runners.append(Runner(self, index))
+        for runner in self._runners:
+            runner.engine.set_peers(self.cpus)
         self.firmware = Firmware(self)
         if isinstance(self.clock, InstructionClock):
             self.clock.on_earlier = self._runners[0].interrupt

@@ -254,6 +254,9 @@ class TracedEngine:
     def watch_traps(self, on: bool) -> None:
         self._engine.watch_traps(on or "trap" in self._tracer)
 
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        """Fences for other harts stay calls, which are told."""
+
     def run(self, budget: int) -> Exit:
         code = self._engine.run(budget)
         self._tracer.exit(self._cpu, code)

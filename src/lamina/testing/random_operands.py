@@ -83,7 +83,7 @@ def _ops(routine: Routine) -> set[str]:
 def _sort(exclude: frozenset[str], external: bool, strict: bool) -> Sorted:
     kinds = Sorted([], [], [], [], [], [])
     for form in RISCV64.table.forms:
-        if form.extension in exclude or form.name in _CONTROL:
+        if {form.extension, form.name} & exclude or form.name in _CONTROL:
             continue
         if external and form.name.startswith(OPEN):
             continue

@@ -32,7 +32,7 @@ class Options:
     external: bool = False  # nothing whose result depends on time or on the implementation
     strict: bool = False  # with `external`: also what QEMU is known to do otherwise
     tame: bool = False  # no paging, no protection: accesses succeed (for QEMU's older versions)
-    exclude: frozenset[str] = frozenset()  # extensions left out
+    exclude: frozenset[str] = frozenset()  # extensions and instructions left out
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ class EagerJitEngine(JitEngine):
     """Compiles at the first sample, and samples at every jump."""
 
     name = "jit-eager"
-    hot_samples = 1
-    loops_only = False
+    eager = True
 
     def run(self, budget: int) -> Exit:
         end = self.vcpu.icount + budget

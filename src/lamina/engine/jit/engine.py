@@ -1,8 +1,8 @@
 """The optimising engine: the threaded engine, with compiled regions where the guest is hot.
 
-A sampler thread asks running vCPUs where they are, about 500 times a second; an address seen twice
-is compiled in the background, and its record then leads into the compiled region. Nothing else
-changes: regions are entered by a record and leave to one, and vanish with their code page.
+A sampler thread asks running vCPUs where they are, about 1,000 times a second; what is seen often
+is compiled in the background (`service`), and its records then lead into the compiled region.
+Nothing else changes: regions are entered by a record and leave to one, and vanish with their page.
 """
 
 import ctypes
@@ -13,24 +13,34 @@ from collections.abc import Callable
 from functools import cache
 from weakref import WeakSet
 
-from lamina.base.bits import PAGE_SIZE
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.jit.service import CompilerService, Job
+from lamina.engine.code.store import code_store
+from lamina.engine.jit.hotspots import SECONDS_A_SAMPLE, HotSpots, Spot
+from lamina.engine.jit.library import Compiled, RegionLibrary
+from lamina.engine.jit.region import PageView
+from lamina.engine.jit.service import CompilerService
 from lamina.engine.threaded.engine import ThreadedEngine
-from lamina.engine.threaded.layout import FETCH_ENTRY, RECORD, SOURCE_OFFSET, TLB_ENTRIES
-from lamina.engine.threaded.runtime import runtime
+from lamina.engine.threaded.layout import (
+    CODE_PAGE,
+    CONTENT_OFFSET,
+    FETCH_ENTRY,
+    PAGE_RECORDS,
+    RECORD,
+    SOURCE_OFFSET,
+    TLB_ENTRIES,
+)
+from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
-
-SAMPLE_SECONDS = 0.002
-TABLE = 1 << 16
 
 
 @cache
 def compiler(arch: Arch) -> CompilerService:
     """The process's compiler for an architecture."""
-    return CompilerService(arch, runtime(arch).resolve)
+    store = code_store("regions")
+    return CompilerService(arch, RegionLibrary(code_version(arch), runtime(arch).resolve, store))
 
 
 class Sampler:
@@ -55,7 +65,7 @@ class Sampler:
 
     def _run(self) -> None:
         while True:
-            time.sleep(SAMPLE_SECONDS)
+            time.sleep(SECONDS_A_SAMPLE)
             with self._lock:
                 engines = list(self._engines)
                 if not engines:
@@ -73,8 +83,7 @@ class JitEngine(ThreadedEngine):
     """Runs one vCPU in the RAM and devices of `space`."""
 
     name = "jit"
-    hot_samples = 2
-    loops_only = True
+    eager = False
 
     def __init__(
         self,
@@ -83,17 +92,17 @@ class JitEngine(ThreadedEngine):
         space: AddressSpace,
         on_notify: Callable[[str, int], None] = lambda event, value: None,
     ) -> None:
-        self._generation = 0
-        self._samples: dict[tuple[int, int], int] = {}
-        super().__init__(arch, index, space, on_notify)
-        self._table = (ctypes.c_uint64 * TABLE)()
-        self._used = 0
-        self._numbers: dict[int, int] = {}
-        self._ready: deque[tuple[int, int, int, int, bytes]] = deque()
-        self._word("region_table", ctypes.addressof(self._table))
-        self._compiler = compiler(arch)
-        self._region_offset = self._runtime.address("h.region") - self._runtime.decode_address()
         self.running = False
+        self._generation = 0
+        self._compiler = compiler(arch)
+        self._spots = HotSpots(self._compiler.decoder, self._view, self._forget, self.eager)
+        super().__init__(arch, index, space, on_notify)
+        self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
+        self._known_pages = 0  # up to this address pages were looked at
+        self._decode = self._runtime.decode_address()
+        self._arena_start = ctypes.addressof(self._arena_anchor)
+        self._arena_bytes = memoryview(self._arena)
+        self._arena_words = self._arena_bytes.cast("i")
 
     def run(self, budget: int) -> Exit:
         self.running = True
@@ -103,62 +112,111 @@ class JitEngine(ThreadedEngine):
         finally:
             self.running = False
 
+    def close(self) -> None:
+        self._arena_words.release()
+        self._arena_bytes.release()
+        super().close()
+
     def _empty_arena(self) -> None:
         self._generation += 1
-        self._samples.clear()
+        self._known_pages = 0
+        self._spots.clear()
         super()._empty_arena()
 
     def sample(self) -> None:
-        """Count where the guest is; link in what the compiler has finished."""
+        """Link in what has been compiled; look at where the guest is."""
         self.link_ready()
+        self._look_at_new_pages()
         pc = self.vcpu.pc
-        page = self._code_page(pc)
-        if page == 0:
+        page = self._page_of(pc >> PAGE_SHIFT)
+        if page == 0 or self._is_linked(page, pc % PAGE_SIZE):
             return
-        offset = pc % PAGE_SIZE
-        key = (page, offset)
-        count = self._samples.get(key, 0) + 1
-        self._samples[key] = count
-        if count == self.hot_samples:
-            self._submit(page, offset)
+        if self._content(page) == 0:
+            self._identify(page)
+            if self._is_linked(page, pc % PAGE_SIZE):
+                return
+        spot = self._spots.sample(pc, self._page_of)
+        if spot is not None:
+            self._submit(spot)
 
     def link_ready(self) -> None:
         """Lead records into the regions that are compiled."""
         while self._ready:
-            self._link(*self._ready.popleft())
+            spot, compiled, generation = self._ready.popleft()
+            if generation != self._generation:
+                continue
+            for page in spot.pages.values():
+                content = self._content(page)
+                if content == 0:
+                    self._identify(page)
+                else:
+                    self._lead(page, content, compiled)
 
-    def _code_page(self, pc: int) -> int:
-        """The address of the code page of a guest address, from the fetch TLB; 0 if unknown."""
-        words = self.vcpu.words
-        table = words[self.layout.at["tlb_fetch"] // 8] - self.vcpu.address
-        at = (table + (pc >> 12) % TLB_ENTRIES * FETCH_ENTRY) // 8
-        return int(words[at + 1]) if words[at] == pc & ~(PAGE_SIZE - 1) else 0
-
-    def _submit(self, page: int, offset: int) -> None:
-        source = ctypes.string_at(page + SOURCE_OFFSET, PAGE_SIZE)
+    def _submit(self, spot: Spot) -> None:
         generation = self._generation
 
-        def done(address: int) -> None:
-            if address:
-                self._ready.append((page, offset, address, generation, source))
+        def done(compiled: Compiled | None) -> None:
+            spot.done = True
+            if compiled is not None:
+                self._ready.append((spot, compiled, generation))
+                self.vcpu.request(REQUEST_SAMPLE)
 
-        if not self._compiler.submit(Job(source, offset, self.loops_only, done)):
-            self._samples.pop((page, offset), None)
+        number = self._compiler.library.number
+        contents = {n: number(source) for n, source in spot.region.pages.items()}
+        self._compiler.submit(spot, contents, done)
 
-    def _link(self, page: int, offset: int, address: int, generation: int, source: bytes) -> None:
-        """Lead a record into its region, if its page is still the one that was compiled."""
-        if generation != self._generation:
-            return
-        if ctypes.string_at(page + SOURCE_OFFSET, PAGE_SIZE) != source:
-            self._samples.pop((page, offset), None)
-            return
-        number = self._numbers.get(address)
-        if number is None:
-            if self._used == TABLE:
-                return
-            number = self._numbers[address] = self._used
-            self._table[number] = address
-            self._used += 1
-        record = page + offset // 2 * RECORD
-        ctypes.c_uint32.from_address(record + 8).value = number
-        ctypes.c_int32.from_address(record).value = self._region_offset
+    # -- linking ---------------------------------------------------------------------------------
+    def _look_at_new_pages(self) -> None:
+        """Lead code pages that were made since the last time into the regions that are known."""
+        at = self._known_pages or self._arena_start
+        end = self.vcpu.words[self.layout.at["arena_next"] // 8]
+        while at < end:
+            self._identify(at)
+            at += CODE_PAGE
+        self._known_pages = at
+
+    def _identify(self, page: int) -> None:
+        """Give a code page the number of its contents, and lead it into what is compiled of it."""
+        library = self._compiler.library
+        content = library.number(self._source(page))
+        ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = content
+        for compiled in library.at(content):
+            self._lead(page, content, compiled)
+
+    def _forget(self, page: int) -> None:
+        """Decode a code page anew as it runs."""
+        ctypes.memset(page, 0, PAGE_RECORDS * RECORD)
+        self._identify(page)
+
+    def _lead(self, page: int, content: int, compiled: Compiled) -> None:
+        """Lead the records of a region's entries in a page into it."""
+        distance = compiled.address - self._decode
+        for number, offset in compiled.entries_in(content):
+            record = page + offset // 2 * RECORD
+            ctypes.c_uint32.from_address(record + 8).value = number
+            ctypes.c_int32.from_address(record).value = distance
+
+    # -- code pages ------------------------------------------------------------------------------
+    def _page_of(self, number: int) -> int:
+        """The address of the code page of a guest page by its number; 0 if the fetch TLB in force
+        does not have it."""
+        words = self.vcpu.words
+        table = words[self.layout.at["tlb_fetch"] // 8] - self.vcpu.address
+        gva = number << PAGE_SHIFT & U64
+        at = (table + (gva >> PAGE_SHIFT) % TLB_ENTRIES * FETCH_ENTRY) // 8
+        return int(words[at + 1]) if words[at] == gva else 0
+
+    def _source(self, page: int) -> bytes:
+        at = page - self._arena_start + SOURCE_OFFSET
+        return bytes(self._arena_bytes[at : at + PAGE_SIZE])
+
+    def _content(self, page: int) -> int:
+        return ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value
+
+    def _view(self, page: int) -> PageView:
+        words, first = self._arena_words, (page - self._arena_start) // 4
+        return PageView(self._source(page), lambda offset: words[first + offset * 2] != 0)
+
+    def _is_linked(self, page: int, offset: int) -> bool:
+        first = (page - self._arena_start) // 4
+        return not self._runtime.holds(self._decode + self._arena_words[first + offset * 2])

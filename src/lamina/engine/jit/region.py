@@ -1,175 +1,134 @@
-"""Choosing what to compile together: a region of hot code inside one guest page.
+"""Choosing what to compile together: a region of code that runs, over several guest pages.
 
-From a hot address the region grows along the static control flow that stays in the page, up to a
-number of instructions. What it cannot hold (jumps out of the page, instructions that change the
-translation) is an exit back to the threaded engine. Offsets are bytes in the page.
+From a hot address the region grows along static control flow, into calls and behind them, but only
+over instructions that the threaded engine has already run (their records are decoded): code that
+never ran is left out. Offsets are bytes from the start of the page in which the region starts, so
+that a region holds wherever these pages lie in the guest's address space.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lamina.base.bits import PAGE_SIZE, U64, signed
-from lamina.engine.threaded.functions import mentions
-from lamina.engine.threaded.handlers import static_jump
-from lamina.ir.graph import Block, Op, Routine
-from lamina.ir.softfloat import expand_floats
-from lamina.isa.arch import Arch
-from lamina.isa.insn import Insn, operand_values
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.engine.jit.flow import Decoded, Decoder
 
 MAX_INSTRUCTIONS = 400
-# What a region leaves to the threaded engine: whatever must be followed by a new dispatch.
-_FOREIGN = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending", "exit"}
-_FOREIGN |= {"notify", "leave", "touch"}
+MAX_PAGES = 12
+MAX_ENTRIES = 64
 
 
-@dataclass(slots=True)
-class Member:
-    """One instruction of a region."""
+@dataclass(frozen=True, slots=True)
+class PageView:
+    """A guest page as the threaded engine knows it: its bytes, and which of them began an
+    instruction that was run."""
 
-    offset: int
-    length: int
-    bits: int
-    insn: Insn
-    operands: dict[str, int]
-    routine: Routine
+    source: bytes
+    ran: Callable[[int], bool]
+
+
+PageFinder = Callable[[int], PageView | None]  # by the page's distance from the start page
 
 
 @dataclass(slots=True)
 class Region:
-    """Instructions by offset; `leaders` begin a basic block; `returns` follow calls."""
+    """Instructions by offset; control comes in at `entries`, of which the first is the start.
+    `grouped`: neighbouring accesses share a check, which pays unless they lie across pages."""
 
-    start: int
-    members: dict[int, Member] = field(default_factory=dict)
-    leaders: set[int] = field(default_factory=set)
-    returns: set[int] = field(default_factory=set)
+    members: dict[int, Decoded]
+    entries: tuple[int, ...]
+    pages: dict[int, bytes] = field(default_factory=dict)  # by distance: the bytes compiled
+    grouped: bool = True
 
     @property
     def loops(self) -> bool:
-        """Whether control can come back inside: only then a region surely pays."""
-        for member in self.members.values():
-            target = flow_of(member).target
-            if target is not None and target <= member.offset and target in self.members:
-                return True
-        return False
+        """Whether control can come back inside."""
+        return any(
+            m.target is not None and m.target <= 0 and o + m.target in self.members
+            for o, m in self.members.items()
+        )
 
 
-class Lowerable:
-    """Which instructions regions can hold, by their routines; remembered per instruction."""
-
-    def __init__(self, arch: Arch) -> None:
-        self._arch = arch
-        self._known: dict[Insn, Routine | None] = {}
-
-    def routine(self, insn: Insn) -> Routine | None:
-        """The routine with floats expanded, or None if the instruction is left out."""
-        if insn not in self._known:
-            expanded = expand_floats(insn.routine)
-            self._known[insn] = expanded if self._fits(expanded) else None
-        return self._known[insn]
-
-    def _fits(self, routine: Routine) -> bool:
-        if mentions(routine, _FOREIGN):
-            return False
-        for callee in routine.callees():
-            if mentions(callee, {"reg.set"}):
-                return False
-        indexes = [op.args[0].op.name for op in routine.body.walk() if op.name.startswith("reg.")]
-        return all(name in ("operand", "const") for name in indexes)
+def form_region(decoder: Decoder, find: PageFinder, start: int) -> Region | None:
+    """The region that begins at byte `start` of page 0; None if there is nothing to compile."""
+    return _Former(decoder, find).form(start)
 
 
-@dataclass(slots=True)
-class Flow:
-    """Where control goes after an instruction: static offset, the next one, elsewhere."""
+class _Former:
+    """One growing region."""
 
-    target: int | None = None
-    falls: bool = True
-    indirect: bool = False
+    def __init__(self, decoder: Decoder, find: PageFinder) -> None:
+        self._decoder = decoder
+        self._find = find
+        self._pages: dict[int, PageView | None] = {}
+        self._members: dict[int, Decoded] = {}
+        self._entries: dict[int, None] = {}
+        self._work: deque[int] = deque()
 
+    def form(self, start: int) -> Region | None:
+        self._entries[start] = None
+        self._work.append(start)
+        while self._work and len(self._members) < MAX_INSTRUCTIONS:
+            self._grow(self._work.popleft())
+        members = self._members
+        if start not in members or self._crosses(start):
+            return None
+        for offset, m in members.items():
+            if m.target is not None and m.target <= 0:
+                self._entries.setdefault(offset + m.target)
+            outside = m.target is None or offset + m.target not in members
+            if (m.links and outside) or m.ends or _only_comes_back(m):
+                # What comes back from elsewhere comes in here.
+                self._entries.setdefault(offset + m.length)
+        entries = [e for e in self._entries if e in members and not self._crosses(e)]
+        touched = {o >> PAGE_SHIFT for o in members}
+        touched |= {(o + m.length - 1) >> PAGE_SHIFT for o, m in members.items()}
+        pages = {p: view.source for p in touched if (view := self._page(p)) is not None}
+        return Region(members, tuple(entries[:MAX_ENTRIES]), pages)
 
-def flow_of(member: Member) -> Flow:
-    """Successors of an instruction, from its jumps."""
-    flow = Flow()
-    for op, nested in _jumps(member.routine.body, False):
-        if not nested:
-            flow.falls = False
-        relative = jump_offset(op, member)
-        if relative is None:
-            flow.indirect = True
-        else:
-            flow.target = member.offset + relative
-    return flow
+    def _crosses(self, offset: int) -> bool:
+        """Whether a member lies in two pages: no record leads to such a one."""
+        return offset % PAGE_SIZE + self._members[offset].length > PAGE_SIZE
 
+    def _page(self, number: int) -> PageView | None:
+        if number not in self._pages:
+            if sum(view is not None for view in self._pages.values()) >= MAX_PAGES:
+                return None
+            self._pages[number] = self._find(number)
+        return self._pages[number]
 
-def _jumps(block: Block, nested: bool) -> Iterator[tuple[Op, bool]]:
-    """Jumps with whether they are conditional."""
-    for op in block.ops:
-        if op.name == "jump":
-            yield op, nested
-        for inner in op.blocks:
-            yield from _jumps(inner, True)
+    def _grow(self, offset: int) -> None:
+        """Follow straight code from `offset`, noting where else control may go."""
+        while len(self._members) < MAX_INSTRUCTIONS and offset not in self._members:
+            m = self._decode(offset)
+            if m is None:
+                return
+            self._members[offset] = m
+            following = offset + m.length
+            if m.target is not None:
+                self._work.append(offset + m.target)
+            if m.links or _only_comes_back(m):
+                self._work.append(following)
+            if not m.falls:
+                return
+            offset = following
 
-
-def jump_offset(jump: Op, member: Member) -> int | None:
-    """The signed distance of a jump to pc + operand; None for other targets."""
-    operand = static_jump(jump)
-    return None if operand is None else signed(member.operands[operand] & U64, 64)
-
-
-def form_region(arch: Arch, lowerable: Lowerable, source: bytes, start: int) -> Region | None:
-    """The region that begins at `start`; None if there is nothing to compile."""
-    region = Region(start)
-    work = [start]
-    while work and len(region.members) < MAX_INSTRUCTIONS:
-        offset = work.pop(0)
-        if offset in region.members:
-            region.leaders.add(offset)
-            continue
-        region.leaders.add(offset)
-        _grow(arch, lowerable, source, region, offset, work)
-    if start not in region.members:
-        return None
-    targets = {flow_of(member).target for member in region.members.values()}
-    region.leaders = {o for o in region.members if o in region.leaders or o in targets}
-    region.returns = {o for o in region.returns if o in region.members}
-    return region
-
-
-def _grow(
-    arch: Arch, lowerable: Lowerable, source: bytes, region: Region, offset: int, work: list[int]
-) -> None:
-    """Follow straight code from `offset`, noting where else control may go."""
-    while len(region.members) < MAX_INSTRUCTIONS:
-        if offset in region.members:
-            region.leaders.add(offset)
-            return
-        member = _decode(arch, lowerable, source, offset)
-        if member is None:
-            return
-        region.members[offset] = member
-        following = offset + member.length
-        flow = flow_of(member)
-        if flow.target is not None and 0 <= flow.target < PAGE_SIZE:
-            work.append(flow.target)
-            if not flow.falls and member.operands.get("rd", 0) != 0:
-                region.returns.add(following)
-                work.append(following)
-        if not flow.falls:
-            return
-        if flow.target is not None:
-            region.leaders.add(following)
-        offset = following
+    def _decode(self, offset: int) -> Decoded | None:
+        page = self._page(offset >> PAGE_SHIFT)
+        at = offset & (PAGE_SIZE - 1)
+        if page is None or not page.ran(at):
+            return None
+        low = int.from_bytes(page.source[at : at + 2], "little")
+        length = self._decoder.arch.insn_length(low)
+        raw = page.source[at : at + length]
+        if len(raw) < length:
+            after = self._page((offset >> PAGE_SHIFT) + 1)
+            if after is None:
+                return None
+            raw += after.source[: length - len(raw)]
+        return self._decoder.decode(int.from_bytes(raw, "little"), length)
 
 
-def _decode(arch: Arch, lowerable: Lowerable, source: bytes, offset: int) -> Member | None:
-    low = int.from_bytes(source[offset : offset + 2], "little")
-    length = arch.insn_length(low)
-    if offset + length > PAGE_SIZE:
-        return None
-    bits = int.from_bytes(source[offset : offset + length], "little")
-    form = arch.table.decode(bits, length)
-    if form is None:
-        return None
-    routine = lowerable.routine(form.base)
-    if routine is None:
-        return None
-    return Member(offset, length, bits, form.base, operand_values(form, bits), routine)
+def _only_comes_back(m: Decoded) -> bool:
+    """Whether what follows an instruction runs after an exception: an environment call."""
+    return not m.falls and m.target is None and not m.indirect

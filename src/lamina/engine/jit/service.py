@@ -1,89 +1,103 @@
-"""Hot addresses in, machine code out: what the compiler process makes of regions, placed here.
+"""The compiler thread: regions in, machine code out. One for a process and architecture.
 
-Engines submit the bytes of a page and an offset; the same bytes are compiled once, whoever asks.
-One for a process; answers come on the compiler client's thread.
+A region is compiled once for all vCPUs and virtual machines of the process that run the same bytes.
 """
 
-import hashlib
+import atexit
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lamina.base.errors import CodeError
-from lamina.engine.code.arena import Placed, process_arena
 from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
-from lamina.engine.jit.request import ENTRY, encode
+from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.hotspots import Spot
+from lamina.engine.jit.library import FUNCTION, Compiled, RegionLibrary
+from lamina.engine.jit.region import Region
+from lamina.engine.jit.request import encode
+from lamina.engine.jit.writer import region_module
+from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
-MAX_REGIONS = 2_000  # a process; then the threaded engine does the rest
+
+Done = Callable[[Compiled | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Compile the region at `offset` of a page with these bytes; `done` gets its address or 0."""
+    """Compile a spot's region; `done` gets it, or None. `contents`: the numbers of its pages."""
 
-    source: bytes
-    offset: int
-    loops_only: bool
-    done: Callable[[int], None]
+    spot: Spot
+    contents: dict[int, int]
+    done: Done
 
 
 class CompilerService:
-    """Has regions of one architecture compiled in the background."""
+    """Compiles regions of one architecture in the background."""
 
-    def __init__(self, arch: Arch, resolve: Callable[[str], int]) -> None:
+    def __init__(self, arch: Arch, library: RegionLibrary) -> None:
         self._arch = arch
-        self._resolve = resolve
-        self._known: dict[bytes, int] = {}
-        self._asked: dict[bytes, list[Job]] = {}
-        self._placed: list[Placed] = []
-        self._changed = threading.Condition()  # guards the three above
+        self._layout = ThreadedLayout(arch)
+        self.decoder = Decoder(arch)
+        self.library = library
+        self._jobs: list[Job] = []
+        self._wake = threading.Condition()  # guards the list
+        self._busy = False
+        self._closing = False
+        self._thread: threading.Thread | None = None
 
-    def submit(self, job: Job) -> bool:
-        """Have a job done, at once if its region is known; False if there is too much to do."""
-        request = encode(job.source, job.offset, job.loops_only)
-        key = hashlib.blake2b(request).digest()
-        with self._changed:
-            address = self._known.get(key)
-            waiting = self._asked.get(key)
-            if waiting is not None:
-                waiting.append(job)
-                return True
-            if address is None:
-                if len(self._placed) + len(self._asked) >= MAX_REGIONS:
-                    return False
-                self._asked[key] = [job]
-        if address is not None:
-            job.done(address)
-            return True
-        wanted = Request(Kind.REGION, self._arch.source, region=request)
-        if compiler_process().submit(wanted, lambda image: self._answered(key, image)):
-            return True
-        with self._changed:
-            del self._asked[key]
-        return False
+    def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
+        """Queue a region; the hottest is compiled first."""
+        if self.library.knows(spot.region, contents):
+            done(None)
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="lamina-compiler", daemon=True)
+            self._thread.start()
+            # No region is begun while the process is taken down.
+            atexit.register(self.close)
+        with self._wake:
+            self._jobs.append(Job(spot, contents, done))
+            self._wake.notify_all()
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._asked)
+        with self._wake:
+            self._wake.wait_for(lambda: not self._jobs and not self._busy)
 
-    def _answered(self, key: bytes, image: bytes | None) -> None:
-        address = 0
-        if image is not None:
+    def close(self) -> None:
+        """Forget what is queued and wait for the compilation under way."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._busy = False
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: self._jobs or self._closing)
+                if self._closing:
+                    return
+                job = max(self._jobs, key=lambda job: job.spot.heat)
+                self._jobs.remove(job)
+                self._busy = True
+            compiled = None
             try:
-                placed = process_arena().place(CodeImage.decode(image), self._resolve)
-                self._placed.append(placed)
-                address = placed.address_of(ENTRY)
-            except CodeError as error:
-                log.warning("a region is not used: %s", error)
-        with self._changed:
-            self._known[key] = address
-            jobs = self._asked.pop(key, [])
-            for job in jobs:
-                job.done(address)
-            self._changed.notify_all()
+                image = self._compile(job.spot.region)
+                if image is not None:
+                    compiled = self.library.add(job.spot.region, job.contents, image)
+            except Exception:
+                log.exception("a region could not be compiled")
+            job.done(compiled)
+
+    def _compile(self, region: Region) -> CodeImage | None:
+        text = region_module(FUNCTION, region, self._arch, self._layout)
+        wanted = Request(Kind.REGION, self._arch.source, region=encode(text))
+        answer = compiler_process().compile(wanted)
+        return None if answer is None else CodeImage.decode(answer)

@@ -1,80 +1,128 @@
-"""A region as one LLVM function `i64 (state, record, budget)`, to be entered at its start.
+"""A region as one LLVM function `i64 (state, record, budget)`, to be entered at its entries.
 
-Guest registers live in local variables, which LLVM turns into values; every register write is
-also stored to the state as it is made, so the state is exact wherever a slow path looks at it.
-The budget is counted per instruction and looked at on backward jumps.
+An entry loads the registers that may be read before they are written. The budget is counted per
+block and looked at on backward jumps. Control that moves into another guest page checks there, in
+the fetch TLB, that the page is the one that was compiled. Where an instruction's rare case comes
+up, or a shared check fails, the region is left at that instruction and the threaded engine goes on.
 """
 
-from lamina.base.bits import PAGE_SIZE
-from lamina.engine.jit.region import Region, jump_offset
+from dataclasses import dataclass
+
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.engine.jit.access_writer import NO_PAGE, AccessWriter
+from lamina.engine.jit.flow import Decoded, jump_distance
+from lamina.engine.jit.groups import groups_of
+from lamina.engine.jit.region import Region
+from lamina.engine.jit.register_writer import METADATA, STATE, TLB
+from lamina.engine.jit.shape import RETURNS, Loop, Part, parts_of
 from lamina.engine.llvm.lower import result_type, symbol
-from lamina.engine.threaded.functions import MemoryWriter
-from lamina.engine.threaded.layout import RECORD, TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import CONTENT_OFFSET, TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.region_ir import DECLARATIONS
 from lamina.ir.graph import Op, Routine, Variable
 from lamina.isa.arch import Arch
 
-# Accesses to the state, the TLB and guest RAM never touch each other's memory.
-STATE = ", !alias.scope !4, !noalias !5"
-TLB = ", !alias.scope !6, !noalias !7"
-RAM = ", !alias.scope !8, !noalias !9"
-METADATA = """
-!0 = !{!"branch_weights", i32 2000, i32 1}
-!1 = !{!"branch_weights", i32 1, i32 2000}
-!2 = distinct !{!2, !"guest"}
-!10 = distinct !{!10, !2, !"state"}
-!11 = distinct !{!11, !2, !"tlb"}
-!12 = distinct !{!12, !2, !"ram"}
-!4 = !{!10}
-!5 = !{!11, !12}
-!6 = !{!11}
-!7 = !{!10, !12}
-!8 = !{!12}
-!9 = !{!10, !11}
-"""
 RUNTIME = """
 declare dso_local tailcc i64 @dispatch(ptr, ptr, i64)
 declare dso_local tailcc i64 @left(ptr, ptr, i64)
-declare dso_local tailcc i64 @resume(ptr, ptr, i64)
-declare dso_local { i1, i64 } @slow_load(ptr, i64, i64) cold
-declare dso_local i1 @slow_store(ptr, i64, i64, i64) cold
-declare dso_local { i1, ptr } @host_pointer(ptr, i64, i64)
+declare dso_local i1 @touch(ptr, i64, i64)
 declare dso_local i64 @time(ptr)
+declare dso_local void @tlb_flush(ptr)
+declare dso_local void @tlb_flush_page(ptr, i64)
+declare dso_local void @tlb_flush_space(ptr, i64)
+declare dso_local void @tlb_flush_space_page(ptr, i64, i64)
+declare dso_local void @tlb_space(ptr)
+declare dso_local void @tlb_context(ptr)
+declare dso_local void @icache_flush(ptr)
+declare dso_local void @notify(ptr, i64, i64)
+declare dso_local i64 @remote_fence(ptr, i64, i64, i64, i64, i64, i64)
 """
 
 
-class RegionWriter(MemoryWriter):
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    """Where control goes: to an instruction, past checks of pages and of the budget, out of a
+    loop or within it."""
+
+    target: int
+    pages: tuple[int, ...]
+    back: bool
+    loop: Loop | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """An exit at an instruction that was not done."""
+
+    label: str
+    offset: int
+    retired: int
+    loop: Loop | None
+
+
+class RegionWriter(AccessWriter):
     """Writes one region."""
 
     def __init__(self, name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> None:
-        super().__init__(region.members[region.start].routine, arch, layout)
+        start = region.entries[0]
+        super().__init__(region.members[start].routine, arch, layout)
+        self.prepare_registers()
+        self.prepare_accesses()
         self.name = name
         self.region = region
-        self.member = region.members[region.start]
+        self.offset = start
+        self.member: Decoded = region.members[start]
+        self._parts = parts_of(region)
+        self._part = self._parts[start]
         self._head: list[str] = []
-        self._registers: set[tuple[str, int]] = set()
         self._retired = 0  # since the budget variable was last written
-        self._exits: dict[int, str] = {}
-        self._checks: dict[int, str] = {}
+        self._edges: dict[_Edge, str] = {}
+        self._asides: list[_Aside] = []
         self._serial = 0
 
     # -- the whole function ----------------------------------------------------------------------
     def text(self) -> str:
-        order = sorted(self.region.members)
-        leaders = set(self.region.leaders)
-        for here, after in zip(order, [*order[1:], -1], strict=True):
-            following = here + self.region.members[here].length
-            if following != after and following in self.region.members:
-                leaders.add(following)
         self.closed = True
-        for offset in order:
-            self._instruction(offset, leaders)
+        for part in self._parts.values():
+            self._part, self.loop = part, part.loop
+            self.facts.forget()
+            if part.first == RETURNS:
+                self._returns(part)
+            else:
+                self._block(part)
         self._tails()
-        return "\n".join([*self._prologue(), *self.lines, "}"])
+        body, self.lines = self.lines, []
+        self._entries()
+        return "\n".join([*self._prologue(), *self.lines, *body, "}"])
 
-    def _instruction(self, offset: int, leaders: set[int]) -> None:
-        if offset in leaders or self.closed:
+    def _block(self, part: Part) -> None:
+        self.groups = groups_of(self.region, part, list(self.layout.files))
+        self.open(f"o{part.first}")
+        for offset in part.offsets:
+            self._instruction(offset)
+            if self.closed:
+                break
+        if not self.closed:
+            following = self.offset + self.member.length
             self._flush_budget()
-            self.open(f"o{offset}")
+            self._go(following)
+        self._retired = 0
+
+    def _returns(self, part: Part) -> None:
+        """The block that compares a return's target with what follows the region's calls."""
+        if not part.successors:
+            return
+        self.offset = part.first
+        self.open(f"o{RETURNS}")
+        target = self.temp("load i64, ptr %return.v")
+        distance = self.temp(f"sub i64 {target}, {self.temp('load i64, ptr %page.v')}")
+        other = self.label("other")
+        cases = " ".join(f"i64 {o}, label %{self._way(o)}" for o in part.successors)
+        self.close(f"switch i64 {distance}, label %{other} [ {cases} ]")
+        self.open(other)
+        self._dispatch(target)
+
+    def _instruction(self, offset: int) -> None:
+        self.offset = offset
         self.member = self.region.members[offset]
         self.routine = self.member.routine
         self._names = {}
@@ -82,102 +130,182 @@ class RegionWriter(MemoryWriter):
         for v in self.routine.variables:
             self._head.append(f"{self.variable(v)} = alloca i{v.width}")
             self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
+        # An entry must get on: it has no way out before it has done something.
+        rare = self.member.restartable and offset not in self.region.entries
+        self.escape, self.escapes = (self.label("rare") if rare else ""), False
         self.block(self.routine.body)
+        if self.escapes:
+            self._asides.append(_Aside(self.escape, offset, self._retired, self.loop))
         if self.closed:
-            self._retired = 0
             return
         self._retired += 1
-        following = offset + self.member.length
-        if following not in self.region.members:
+        if self.member.ends:
             self._flush_budget()
-            self._go(following)
-        elif following in leaders:
-            self._flush_budget()
-            self.close(f"br label %o{following}")
+            self._dispatch(self._pc_of(offset + self.member.length))
 
     def _flush_budget(self) -> None:
         if self._retired and not self.closed:
-            self.out(f"store i64 {self._budget()}, ptr %bud")
+            self.out(f"store i64 {self.budget()}, ptr %bud")
         self._retired = 0
 
-    def _budget(self, more: int = 0) -> str:
+    def budget(self, more: int = 0) -> str:
         now = self.temp("load i64, ptr %bud")
         spent = self._retired + more
         return self.temp(f"sub i64 {now}, {spent}") if spent else now
 
     def _prologue(self) -> list[str]:
+        at = self.engine.at
+        head = f'define tailcc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind'
         lines = [
-            f'define tailcc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind {{',
+            head + self.strictness() + " {",
             "entry:",
             "%bud = alloca i64",
             "store i64 %b, ptr %bud",
-            f"%bias.p = getelementptr inbounds i8, ptr %s, i64 {self.engine.at['pc_bias']}",
+            "%page.v = alloca i64",
+            "%return.v = alloca i64",
+            f"%bias.p = getelementptr inbounds i8, ptr %s, i64 {at['pc_bias']}",
             f"%bias = load i64, ptr %bias.p{STATE}",
             "%r.i = ptrtoint ptr %r to i64",
             "%r.s = lshr i64 %r.i, 3",
             "%pc.start = add i64 %bias, %r.s",
-            f"%page = sub i64 %pc.start, {self.region.start}",
-            f"%tlb.p = getelementptr inbounds i8, ptr %s, i64 {self.engine.at['tlb_data']}",
+            f"%page.start = and i64 %pc.start, {-PAGE_SIZE}",
+            f"%tlb.p = getelementptr inbounds i8, ptr %s, i64 {at['tlb_data']}",
             f"%tlb = load ptr, ptr %tlb.p{STATE}",
             *self._head,
         ]
-        for file, index in sorted(self._registers):
-            at = 8 * (self.layout.file_base[file] + index)
-            name = f"%{file}{index}"
-            lines += [
-                f"{name} = alloca i64",
-                f"{name}.p = getelementptr inbounds i8, ptr %s, i64 {at}",
-                f"{name}.v = load i64, ptr {name}.p{STATE}",
-                f"store i64 {name}.v, ptr {name}",
-            ]
-        return [*lines, f"br label %o{self.region.start}"]
+        for name in self.recent:
+            lines += [f"{name}.page = alloca i64", f"store i64 {NO_PAGE}, ptr {name}.page"]
+            lines += [f"{name}.base = alloca ptr", f"store ptr null, ptr {name}.base"]
+        for file, index in sorted(self.registers):
+            lines.append(f"{self.local(file, index)} = alloca {self.local_type(file)}")
+        entries = self.region.entries
+        if len(entries) == 1:
+            return [*lines, "br label %e0"]
+        lines += [
+            "%which.p = getelementptr inbounds i8, ptr %r, i64 8",
+            "%which = load i32, ptr %which.p",
+        ]
+        cases = " ".join(f"i32 {i}, label %e{i}" for i in range(1, len(entries)))
+        return [*lines, f"switch i32 %which, label %e0 [ {cases} ]"]
+
+    def _entries(self) -> None:
+        """The blocks that load what an entry needs."""
+        self.loop = None
+        for i, offset in enumerate(self.region.entries):
+            part = self._parts[offset]
+            self.closed = True
+            self.open(f"e{i}")
+            distance = (offset >> PAGE_SHIFT) * PAGE_SIZE
+            page = self.temp(f"sub i64 %page.start, {distance}")
+            self.out(f"store i64 {page}, ptr %page.v")
+            for file, index in self.named(part.live):
+                if (file, index) in self.registers:
+                    self.load_register(file, index)
+            self.close(f"br label %o{offset}")
 
     def _tails(self) -> None:
-        """The shared blocks at the end: budget checks of backward jumps, exits."""
-        for offset, label in self._checks.items():
+        """The shared blocks at the end: checked ways to blocks, exits."""
+        self._retired = 0
+        for edge, label in self._edges.items():
+            self.loop = edge.loop
             self.open(label)
-            now = self.temp("load i64, ptr %bud")
-            pointer = self.slot_pointer("pending")
-            pending = self.temp(f"load atomic i64, ptr {pointer} monotonic, align 8{STATE}")
-            quiet = self.temp(f"icmp sgt i64 {now}, {pending}")
-            out = self.label("busy")
-            self.branch(quiet, f"o{offset}", out, (1, 0))
-            self.open(out)
-            self._dispatch(self._pc_of(offset))
-        for offset, label in self._exits.items():
-            self.open(label)
-            distance = (offset - self.region.start) * (RECORD // 2)
-            record = self.temp(f"getelementptr i8, ptr %r, i64 {distance}")
-            self._tail("@resume", f"ptr {record}")
+            inside = edge.target in self.region.members
+            if not inside or self._parts[edge.target].loop is not edge.loop:
+                self.flush()
+                self.loop = None
+            if not inside:
+                self._dispatch(self._pc_of(edge.target))
+                continue
+            for page in edge.pages:
+                self._check_page(page, edge.target)
+            if edge.back:
+                self._check_budget(edge.target)
+            self.close(f"br label %o{edge.target}")
+        for aside in self._asides:
+            self.open(aside.label)
+            self._retired, self.loop = aside.retired, aside.loop
+            self.out(f"store i64 {self.budget()}, ptr %bud")
+            self._dispatch(self._pc_of(aside.offset))
+        self.loop = None
+        if self.leaves:
+            self.open("leave")
+            left = self.temp(f"load i64, ptr {self.engine_word('left_budget')}")
+            self._tail("@left", "ptr null", left)
+
+    def _check_budget(self, target: int) -> None:
+        now = self.temp("load i64, ptr %bud")
+        pointer = self.slot_pointer("pending")
+        pending = self.temp(f"load atomic i64, ptr {pointer} monotonic, align 8{STATE}")
+        quiet = self.temp(f"icmp sgt i64 {now}, {pending}")
+        go, out = self.label("quiet"), self.label("busy")
+        self.branch(quiet, go, out, (1, 0))
+        self.open(out)
+        self._dispatch(self._pc_of(target))
+        self.open(go)
+
+    def _check_page(self, number: int, target: int) -> None:
+        """Go on only if the page is the one that was compiled; else dispatch to `target`."""
+        gva = self._pc_of(number * PAGE_SIZE)
+        table = self.temp(f"load ptr, ptr {self.engine_word('tlb_fetch')}{STATE}")
+        page = self.temp(f"lshr i64 {gva}, 12")
+        index = self.temp(f"and i64 {page}, {TLB_ENTRIES - 1}")
+        entry = self.temp(f"getelementptr inbounds [2 x i64], ptr {table}, i64 {index}")
+        tag = self.temp(f"load i64, ptr {entry}{TLB}")
+        mapped = self.temp(f"icmp eq i64 {tag}, {gva}")
+        look, go, out = self.label("mapped"), self.label("same"), self.label("other")
+        self.branch(mapped, look, out, (1, 0))
+        self.open(look)
+        code_at = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 8")
+        code = self.temp(f"load ptr, ptr {code_at}{TLB}")
+        content_at = self.temp(f"getelementptr inbounds i8, ptr {code}, i64 {CONTENT_OFFSET}")
+        content = self.temp(f"load i64, ptr {content_at}")
+        at = sorted(self.region.pages).index(number)
+        due_at = self.temp(f"getelementptr inbounds i64, ptr @contents, i64 {at}")
+        same = self.temp(f"icmp eq i64 {content}, {self.temp(f'load i64, ptr {due_at}')}")
+        self.branch(same, go, out, (1, 0))
+        self.open(out)
+        self._dispatch(self._pc_of(target))
+        self.open(go)
 
     # -- leaving -----------------------------------------------------------------------------------
-    def _go(self, offset: int) -> None:
-        """To another instruction of the page; the budget is up to date."""
-        if offset in self.region.members:
-            if offset <= self.member.offset:
-                label = self._checks.setdefault(offset, f"check{offset}")
-                self.close(f"br label %{label}")
-            else:
-                self.close(f"br label %o{offset}")
-            return
-        label = self._exits.setdefault(offset, f"exit{offset}")
-        self.close(f"br label %{label}")
+    def _way(self, offset: int) -> str:
+        """The label that leads to an instruction; the budget must be up to date there."""
+        loop = self.loop
+        if offset not in self.region.members:
+            return self._edges.setdefault(_Edge(offset, (), False, loop), self._new("exit"))
+        after = self._parts[offset]
+        back = offset <= self.offset
+        pages = tuple(sorted(after.pages - self._part.known - self._part.pages))
+        if not back and not pages and (loop is None or after.loop is loop):
+            return f"o{offset}"
+        return self._edges.setdefault(_Edge(offset, pages, back, loop), self._new("to"))
 
-    def _tail(self, callee: str, second: str) -> None:
-        budget = self.temp("load i64, ptr %bud")
+    def _new(self, hint: str) -> str:
+        return self.label(hint)
+
+    def _go(self, offset: int) -> None:
+        self.close(f"br label %{self._way(offset)}")
+
+    def _tail(self, callee: str, second: str, budget: str) -> None:
         call = f"musttail call tailcc i64 {callee}(ptr %s, {second}, i64 {budget})"
         self.close(f"ret i64 {self.temp(call)}")
 
     def _dispatch(self, pc: str) -> None:
+        self.flush()
         pointer = self.temp(f"inttoptr i64 {pc} to ptr")
-        self._tail("@dispatch", f"ptr {pointer}")
+        self._tail("@dispatch", f"ptr {pointer}", self.temp("load i64, ptr %bud"))
 
-    def leave(self) -> None:
-        budget = self._budget()
-        call = f"musttail call tailcc i64 @left(ptr %s, ptr null, i64 {budget})"
-        self.close(f"ret i64 {self.temp(call)}")
+    def aside(self) -> str:
+        label = self.label("aside")
+        self._asides.append(_Aside(label, self.offset, self._retired, self.loop))
+        return label
+
+    def where(self, size: int) -> str:
+        page = self.temp("load i64, ptr %page.v")
+        return f"i64 {page}, i64 {self.budget()}, i64 {self.offset << 8 | size}"
 
     def before_call(self) -> None:
+        self.flush()
         self.out(f"store i64 {self._pc()}, ptr {self.slot_pointer('pc')}{STATE}")
         self.out(f"store i64 {self._icount()}, ptr {self.slot_pointer('icount')}{STATE}")
         self.out(f"store i64 {self.member.bits}, ptr {self.engine_word('insn')}{STATE}")
@@ -187,14 +315,14 @@ class RegionWriter(MemoryWriter):
         return f"%i{self._serial}.{v.number}"
 
     def _pc_of(self, offset: int) -> str:
-        return self.temp(f"add i64 %page, {offset}")
+        return self.temp(f"add i64 {self.temp('load i64, ptr %page.v')}, {offset}")
 
     def _pc(self) -> str:
-        return self._pc_of(self.member.offset)
+        return self._pc_of(self.offset)
 
     def _icount(self) -> str:
         end = self.temp(f"load i64, ptr {self.slot_pointer('icount_end')}{STATE}")
-        return self.temp(f"sub i64 {end}, {self._budget()}")
+        return self.temp(f"sub i64 {end}, {self.budget()}")
 
     def op_pc(self, op: Op) -> None:
         self.bind(op.results[0], self._pc())
@@ -206,65 +334,29 @@ class RegionWriter(MemoryWriter):
         self.bind(op.results[0], self._icount())
 
     def op_operand(self, op: Op) -> None:
-        name = op.attrs["operand"]
-        value = self.member.bits if name == "insn" else self.member.operands[name]
-        self.bind(op.results[0], str(value))
+        raise ValueError(f"{self.routine.name}: operand {op.attrs['operand']} is not known")
 
-    def op_get(self, op: Op) -> None:
-        if op.attrs["slot"] == "irq":
-            return super().op_get(op)
-        pointer = self.slot_pointer(op.attrs["slot"])
-        self.bind(op.results[0], self.temp(f"load i64, ptr {pointer}{STATE}"))
-
-    def op_set(self, op: Op) -> None:
-        pointer = self.slot_pointer(op.attrs["slot"])
-        self.out(f"store i64 {self.use(op.args[0])}, ptr {pointer}{STATE}")
-
-    def _register(self, op: Op) -> tuple[str, int]:
-        register = (op.attrs["file"], int(self.use(op.args[0])))
-        return register
-
-    def op_reg_get(self, op: Op) -> None:
-        file, index = self._register(op)
-        if index == 0 and self.layout.files[file].zero:
-            self.bind(op.results[0], "0")
-            return
-        self._registers.add((file, index))
-        self.bind(op.results[0], self.temp(f"load i64, ptr %{file}{index}"))
-
-    def op_reg_set(self, op: Op) -> None:
-        file, index = self._register(op)
-        if index == 0 and self.layout.files[file].zero:
-            return
-        self._registers.add((file, index))
-        value = self.use(op.args[1])
-        self.out(f"store i64 {value}, ptr %{file}{index}")
-        pointer = self.word_pointer(self.layout.file_base[file] + index)
-        self.out(f"store i64 {value}, ptr {pointer}{STATE}")
+    def op_exit(self, op: Op) -> None:
+        self.out(f"store i64 {int(op.attrs['reason'])}, ptr {self.engine_word('exit_code')}")
+        self.op_pending(op)
+        self.out(f"store i64 {self.budget(1)}, ptr %bud")
+        self._dispatch(self._pc_of(self.offset + self.member.length))
 
     def op_jump(self, op: Op) -> None:
-        relative = jump_offset(op, self.member)
-        self.out(f"store i64 {self._budget(1)}, ptr %bud")
-        if relative is None:
+        self.out(f"store i64 {self.budget(1)}, ptr %bud")
+        if self.member.target is None or jump_distance(op) is None or self.member.ends:
             self._indirect(self.use(op.args[0]))
-            return
-        target = self.member.offset + relative
-        if 0 <= target < PAGE_SIZE:
-            self._go(target)
         else:
-            self._dispatch(self.temp(f"add i64 {self._pc()}, {relative}"))
+            self._go(self.offset + self.member.target)
 
     def _indirect(self, target: str) -> None:
         """A computed jump: likely a return to behind one of the region's own calls."""
-        for offset in sorted(self.region.returns):
-            hit, on = self.label("return"), self.label("other")
-            same = self.temp(f"icmp eq i64 {target}, {self._pc_of(offset)}")
-            self.branch(same, hit, on)
-            self.open(hit)
-            label = self._checks.setdefault(offset, f"check{offset}")
-            self.close(f"br label %{label}")
-            self.open(on)
-        self._dispatch(target)
+        if self.member.links or self.member.ends or not self._parts[RETURNS].successors:
+            self._dispatch(target)
+        else:
+            self.flush()
+            self.out(f"store i64 {target}, ptr %return.v")
+            self.close(f"br label %o{RETURNS}")
 
     def op_call(self, op: Op) -> None:
         routine: Routine = op.attrs["routine"]
@@ -273,37 +365,15 @@ class RegionWriter(MemoryWriter):
         self.declares.add(f"declare dso_local {kind} {symbol(routine)}(ptr{params})")
         super().op_call(op)
 
-    def op_trap(self, op: Op) -> None:
-        routine = self.arch.routines["trap"]
-        self.declares.add(
-            f"declare dso_local {result_type(routine)} {symbol(routine)}(ptr, i64, i64)"
-        )
-        super().op_trap(op)
 
-    def tlb_hit(self, gva: str, size: int, write: bool) -> tuple[str, str]:
-        page = self.temp(f"lshr i64 {gva}, 12")
-        index = self.temp(f"and i64 {page}, {TLB_ENTRIES - 1}")
-        entry = self.temp(f"getelementptr inbounds [4 x i64], ptr %tlb, i64 {index}")
-        field = self.temp(f"getelementptr inbounds i64, ptr {entry}, i64 1") if write else entry
-        tag = self.temp(f"load i64, ptr {field}{TLB}")
-        last = self.temp(f"add i64 {gva}, {size - 1}") if size > 1 else gva
-        base = self.temp(f"and i64 {last}, -4096")
-        hit = self.temp(f"icmp eq i64 {base}, {tag}")
-        addend_at = self.temp(f"getelementptr inbounds i64, ptr {entry}, i64 2")
-        addend = self.temp(f"load i64, ptr {addend_at}{TLB}")
-        host = self.temp(f"add i64 {gva}, {addend}")
-        return hit, self.temp(f"inttoptr i64 {host} to ptr")
-
-    ram_metadata = RAM
-
-
-def region_module(
-    names: list[str], regions: list[Region], arch: Arch, layout: ThreadedLayout
-) -> str:
-    """One LLVM module of several regions; it declares what it calls of the runtime."""
-    parts, declares = [], set()
-    for name, region in zip(names, regions, strict=True):
-        writer = RegionWriter(name, region, arch, layout)
-        parts.append(writer.text())
-        declares |= writer.declares
-    return "\n".join([RUNTIME, *sorted(declares), *parts, METADATA]) + "\n"
+def region_module(name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> str:
+    """An LLVM module of one region. The numbers of its pages' contents, which only the process
+    knows that runs it, are the addresses of symbols `content.DISTANCE`."""
+    writer = RegionWriter(name, region, arch, layout)
+    text = writer.text()
+    symbols = [f'@"content.{page}"' for page in sorted(region.pages)]
+    cells = ", ".join(f"i64 ptrtoint (ptr {symbol} to i64)" for symbol in symbols)
+    numbers = [f"{symbol} = external dso_local global i8" for symbol in symbols]
+    numbers.append(f"@contents = internal constant [{len(symbols)} x i64] [{cells}]")
+    parts = [RUNTIME, DECLARATIONS, *sorted(writer.declares), *numbers, text, METADATA]
+    return "\n".join(parts) + "\n"

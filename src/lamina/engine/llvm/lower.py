@@ -9,10 +9,18 @@ from collections.abc import Callable
 
 from lamina.base.bits import mask
 from lamina.ir.graph import Block, Op, Routine, Value, Variable
+from lamina.ir.ops import OPS
 from lamina.isa.arch import StateLayout
 
 BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 COMPARE = ("eq", "ne", "ult", "ule", "slt", "sle")
+
+
+def literal(operand: str) -> int | None:
+    """The number that an LLVM operand is, if it is one."""
+    if operand in ("true", "false"):
+        return int(operand == "true")
+    return int(operand) if operand.lstrip("-").isdigit() else None
 
 
 class FunctionWriter:
@@ -103,7 +111,7 @@ class FunctionWriter:
         if op.name in BINARY:
             self._binary(BINARY[op.name], op)
         elif op.name in COMPARE:
-            self._binary(f"icmp {op.name}", op)
+            self._compare(op)
         else:
             writer: Callable[[Op], None] = getattr(self, "op_" + op.name.replace(".", "_"))
             writer(op)
@@ -113,11 +121,26 @@ class FunctionWriter:
         text = f"{instruction} i{a.width} {self.use(a)}, {self.use(b)}"
         self.bind(op.results[0], self.temp(text))
 
+    def _compare(self, op: Op) -> None:
+        """A comparison; of known numbers at once, as those of operands in a region are."""
+        width = op.args[0].width
+        a, b = (literal(self.use(v)) for v in op.args)
+        holds = OPS[op.name].pure
+        if a is None or b is None or holds is None:
+            self._binary(f"icmp {op.name}", op)
+        else:
+            known = holds(width, a & mask(width), b & mask(width))
+            self.bind(op.results[0], "true" if known else "false")
+
     def op_const(self, op: Op) -> None:
         pass
 
     def op_if(self, op: Op) -> None:
         then, other = op.blocks
+        known = literal(self.use(op.args[0]))
+        if known is not None:
+            self.block(then if known else other)
+            return
         t, e, end = self.label("then"), self.label("else"), self.label("end")
         self.branch(self.use(op.args[0]), t, e if other.ops else end)
         reached = not other.ops
@@ -256,7 +279,10 @@ class FunctionWriter:
 
     def op_select(self, op: Op) -> None:
         c, a, b = op.args
-        w = a.width
+        w, known = a.width, literal(self.use(c))
+        if known is not None:
+            self.bind(op.results[0], self.use(a if known else b))
+            return
         text = f"select i1 {self.use(c)}, i{w} {self.use(a)}, i{w} {self.use(b)}"
         self.bind(op.results[0], self.temp(text))
 
@@ -294,7 +320,11 @@ class FunctionWriter:
             dropped = self.temp(f"icmp eq i64 {index}, 0")
             index = self.temp(f"select i1 {dropped}, i64 {file.count}, i64 {index}")
         pointer = self.register_pointer(file.name, index)
-        self.out(f"store i64 {self.use(op.args[1])}, ptr {pointer}")
+        self.out(f"store {self.typed(op.args[1])}, ptr {pointer}")
+
+    def typed(self, value: Value) -> str:
+        """A value with an LLVM type, whichever of its width is at hand, as a store takes it."""
+        return f"i{value.width} {self.use(value)}"
 
     def discards_by_itself(self, index: Value) -> bool:
         """True if a register index is known never to be that of a hardwired zero."""

@@ -66,6 +66,9 @@ class ReferenceEngine:
         host.time_offset, host.time_divisor = offset, divisor
         host.time_deterministic = deterministic
 
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        """The machine fences other vCPUs."""
+
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""
         self._watch_traps = on

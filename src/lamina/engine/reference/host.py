@@ -238,12 +238,27 @@ class ReferenceHost:
         """All pages: entries do not remember whether they are part of a large one."""
         self.tlb_flush()
 
+    def tlb_flush_space(self, space: int) -> None:
+        """All of them: translations of one address space only are kept at a time."""
+        self.tlb_flush()
+
+    def tlb_flush_space_page(self, space: int, gva: int) -> None:
+        self.tlb_flush()
+
+    def tlb_space(self) -> None:
+        self.tlb_flush()
+        self.tlb_context()
+
     def tlb_context(self) -> None:
         data, fetch = self._context(self)
         self._data, self._fetch = self._data_tlbs[data], self._fetch_tlbs[fetch]
 
     def icache_flush(self) -> None:
         """Code is read from memory each time it runs."""
+
+    def fence_remote(self, *arguments: int) -> int:
+        """Left to the machine."""
+        return 0
 
     def pending(self) -> None:
         self.set("pending", ALWAYS_PENDING)

@@ -28,7 +28,8 @@ from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
 ARENA_BYTES = 1 << 30  # address space for code pages; memory is only used as pages are filled
-EXACT_MARGIN = PAGE_RECORDS + 64  # a straight run may overshoot a budget by less than this
+MAX_PEERS = 64  # the bits of a mask
+EXACT_MARGIN = PAGE_RECORDS + 512 + 64  # straight code may overshoot a budget by less than this
 
 _READ = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p
@@ -76,8 +77,10 @@ class ThreadedEngine:
         libc = ctypes.CDLL(None)
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
         self._word("pack_tables", self._runtime.tables)
+        self._word("sched_yield", ctypes.cast(libc.sched_yield, ctypes.c_void_p).value or 0)
         self.set_time(offset=0, divisor=100, deterministic=False)
         self._map_regions()
+        self._runtime.tlb_begin(self.vcpu.address)
         self._empty_arena()
         self.state_changed()
 
@@ -120,6 +123,14 @@ class ThreadedEngine:
         self._word("time_divisor", divisor)
         self._word("time_deterministic", int(deterministic))
 
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        """All vCPUs of the machine, this one too, each run by an engine of this kind: fences for
+        them need not leave compiled code."""
+        if len(vcpus) <= MAX_PEERS:
+            self._peers = (ctypes.c_uint64 * len(vcpus))(*(vcpu.address for vcpu in vcpus))
+            self._word("peers", ctypes.addressof(self._peers))
+            self._word("peer_count", len(vcpus))
+
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""
         self._word("watch_traps", int(on))
@@ -143,7 +154,7 @@ class ThreadedEngine:
     def state_changed(self) -> None:
         """Registers or memory were changed from outside: nothing derived from them is kept."""
         self._runtime.tlb_flush(self.vcpu.address)
-        self._runtime.tlb_context(self.vcpu.address)
+        self._runtime.tlb_space(self.vcpu.address)
         self.vcpu.words[self.arch.layout.index["pending"]] = ALWAYS_PENDING
 
     def run(self, budget: int) -> Exit:

@@ -8,7 +8,8 @@ from lamina.engine.threaded.runtime_ir import names
 from lamina.isa.arch import Arch
 
 _FETCH = """
-; The fetch TLB has no entry: translate, find or make the code page, check it against memory.
+; The fetch TLB has no entry: translate, find or make the code page, check it against memory if that
+; was not done in this code epoch.
 define internal tailcc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b) noinline {{
   %a = ptrtoint ptr %pc to i64
   call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
@@ -49,16 +50,13 @@ empty:
   %r3 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r3
 fill:
+  %large = icmp ugt i64 %size, 4096
+  br i1 %large, label %note, label %enter
+note:
   call void @note_size(ptr %s, i64 %a, i64 %size)
-  %base = and i64 %a, -4096
-  %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
-  %table = inttoptr i64 %table.i to ptr
-  %number = lshr i64 %a, 12
-  %index = and i64 %number, {tlb_mask}
-  %entry = getelementptr inbounds [2 x i64], ptr %table, i64 %index
-  store i64 %base, ptr %entry
-  %entry.page = getelementptr inbounds i8, ptr %entry, i64 8
-  store ptr %page, ptr %entry.page
+  br label %enter
+enter:
+  call void @tlb_enter_code(ptr %s, i64 %a, ptr %page)
   %r4 = musttail call tailcc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r4
 }}
@@ -76,8 +74,9 @@ define internal ptr @code_page(ptr %s, ptr %region, i64 %gpa) noinline {{
   %start = and i64 %rel, -4096
   %memory = getelementptr inbounds i8, ptr %host, i64 %start
   %known = load ptr, ptr %cell
+  %epoch = call i64 @word(ptr %s, i64 {at[code_epoch]})
   %new = icmp eq ptr %known, null
-  br i1 %new, label %allocate, label %compare
+  br i1 %new, label %allocate, label %old
 allocate:
   %next = call i64 @word(ptr %s, i64 {at[arena_next]})
   %end = call i64 @word(ptr %s, i64 {at[arena_end]})
@@ -90,6 +89,8 @@ take:
   call void @set_word(ptr %s, i64 {at[arena_next]}, i64 %after)
   %made = inttoptr i64 %next to ptr
   store ptr %made, ptr %cell
+  %made.epoch = getelementptr inbounds i8, ptr %made, i64 {EPOCH_OFFSET}
+  store i64 %epoch, ptr %made.epoch
   %made.source = getelementptr inbounds i8, ptr %made, i64 {SOURCE_OFFSET}
   call void @llvm.memcpy.p0.p0.i64(ptr %made.source, ptr %memory, i64 4096, i1 false)
   %edge0 = getelementptr inbounds i8, ptr %made, i64 {edge0}
@@ -97,7 +98,13 @@ take:
   call void @set_handler(ptr %edge0, ptr @h.edge)
   call void @set_handler(ptr %edge1, ptr @h.edge)
   ret ptr %made
+old:
+  %epoch.p = getelementptr inbounds i8, ptr %known, i64 {EPOCH_OFFSET}
+  %compared = load i64, ptr %epoch.p
+  %current = icmp eq i64 %compared, %epoch
+  br i1 %current, label %good, label %compare
 compare:
+  store i64 %epoch, ptr %epoch.p
   %source = getelementptr inbounds i8, ptr %known, i64 {SOURCE_OFFSET}
   %difference = call i32 @memcmp(ptr %source, ptr %memory, i64 4096)
   %same = icmp eq i32 %difference, 0
@@ -105,6 +112,8 @@ compare:
 stale:
   call void @llvm.memset.p0.i64(ptr %known, i8 0, i64 {records_bytes}, i1 false)
   call void @llvm.memcpy.p0.p0.i64(ptr %source, ptr %memory, i64 4096, i1 false)
+  %content = getelementptr inbounds i8, ptr %known, i64 {CONTENT_OFFSET}
+  store i64 0, ptr %content
   br label %good
 good:
   ret ptr %known
@@ -149,28 +158,6 @@ go:
   %o = load i32, ptr %r
   %o.w = sext i32 %o to i64
   %target = getelementptr i8, ptr @h.decode, i64 %o.w
-  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
-  ret i64 %res
-}}
-
-; Go on with a record of the current page (from compiled regions).
-define dso_local tailcc i64 @resume(ptr %s, ptr %r, i64 %b) {{
-  %o = load i32, ptr %r
-  %o.w = sext i32 %o to i64
-  %target = getelementptr i8, ptr @h.decode, i64 %o.w
-  %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
-  ret i64 %res
-}}
-
-; A record that a compiled region has taken over: its number stands in the immediate.
-define dso_local tailcc i64 @h.region(ptr %s, ptr %r, i64 %b) {{
-  %n.p = getelementptr inbounds i8, ptr %r, i64 8
-  %n = load i32, ptr %n.p
-  %n.w = zext i32 %n to i64
-  %table.i = call i64 @word(ptr %s, i64 {at[region_table]})
-  %table = inttoptr i64 %table.i to ptr
-  %cell = getelementptr inbounds ptr, ptr %table, i64 %n.w
-  %target = load ptr, ptr %cell
   %res = musttail call tailcc i64 %target(ptr %s, ptr %r, i64 %b)
   ret i64 %res
 }}
@@ -306,9 +293,11 @@ define i64 @run_fast(ptr %s, i64 %n) {{
   call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end)
   %a = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc = inttoptr i64 %a to ptr
+  call void @enter_guest(ptr %s)
   call void @enter_guest_floats(ptr %s)
   %code = call tailcc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %n)
   call void @leave_guest_floats(ptr %s)
+  call void @leave_guest(ptr %s)
   ret i64 %code
 }}
 define i64 @run_step(ptr %s) {{
@@ -330,18 +319,21 @@ on:
 }}
 define i64 @run_steps(ptr %s, i64 %n) {{
 entry:
+  call void @enter_guest(ptr %s)
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %i1, %next ]
   %done = icmp uge i64 %i, %n
   br i1 %done, label %limit, label %step
 limit:
+  call void @leave_guest(ptr %s)
   ret i64 {exit_limit}
 step:
   %code = call i64 @run_step(ptr %s)
   %other = icmp ne i64 %code, {exit_limit}
   br i1 %other, label %out, label %next
 out:
+  call void @leave_guest(ptr %s)
   ret i64 %code
 next:
   %i1 = add i64 %i, 1

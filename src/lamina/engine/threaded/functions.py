@@ -4,13 +4,16 @@ A shared routine becomes `{i1 left, results...} @r.NAME(ptr state, ...)`; left m
 instruction was abandoned and the state is exact. Handlers are written by `handlers`.
 """
 
-from lamina.engine.llvm.lower import FunctionWriter, result_type, symbol
-from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, TYPES
+from lamina.engine.llvm.lower import result_type, symbol
+from lamina.engine.threaded.float_ir import FloatWriter
+from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
 from lamina.engine.threaded.layout import EVENTS, TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, Arch
+from lamina.isa.insn import Insn
 
-REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush", "pending"}
+REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
+REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "fence.remote", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
 _STATEFUL |= REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
 
@@ -23,7 +26,7 @@ def mentions(routine: Routine, names: set[str] | frozenset[str]) -> bool:
     )
 
 
-class MemoryWriter(FunctionWriter):
+class MemoryWriter(FloatWriter):
     """What routines and handlers do alike: memory, the TLB, time. They differ in `leave_if`."""
 
     def __init__(self, routine: Routine, arch: Arch, layout: ThreadedLayout) -> None:
@@ -152,10 +155,8 @@ class MemoryWriter(FunctionWriter):
 
     def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
         size = op.attrs["size"]
-        call = (
-            f"call ptr @phys_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
-        )
-        pointer = self.temp(call)
+        call = f"call ptr @ram_pointer(ptr %s, i64 {self.use(op.args[0])}, i64 {size}, i64 {write})"
+        pointer = self.temp(call + " alwaysinline")
         ok = self.temp(f"icmp ne ptr {pointer}, null")
         # Where there is no RAM the access goes to a dead word, so that no branch is needed.
         safe = self.temp(f"select i1 {ok}, ptr {pointer}, ptr {self.engine_word('mmio_value')}")
@@ -180,45 +181,10 @@ class MemoryWriter(FunctionWriter):
         else:
             self.call_routine(op, routine)
 
-    def _float_call(self, op: Op, routine: Routine) -> None:
-        """A float operation: by the host's FPU, unless the mode or a NaN needs the routine. The
-        flags of the fast way are in the host's sticky ones."""
-        assembly, constraints, width = HOST_INSTRUCTIONS[routine.name]
-        *arguments, mode = op.args
-        nearest = self.temp(f"icmp eq i64 {self.use(mode)}, 0")
-        fast, good = self.label("host"), self.label("number")
-        slow, end = self.label("soft"), self.label("rounded")
-        self.branch(nearest, fast, slow, (1, 0))
-        self.open(fast)
-        given = []
-        for a in arguments:
-            if constraints == "=x,r":  # an integer to be converted
-                given.append(f"i{a.width} {self.use(a)}")
-                continue
-            kind = TYPES[a.width][0]
-            given.append(f"{kind} {self.temp(f'bitcast i{a.width} {self.use(a)} to {kind}')}")
-        kind = TYPES[width][0]
-        call = f'call {kind} asm sideeffect "{assembly}", "{constraints}"({", ".join(given)})'
-        value = self.temp(call)
-        number = self.temp(f"fcmp ord {kind} {value}, {value}")
-        bits = self.temp(f"bitcast {kind} {value} to i{width}")
-        self.branch(number, good, slow, (1, 0))
-        self.open(good)
-        self.close(f"br label %{end}")
-        self.open(slow)
-        self.call_routine(op, routine)
-        soft, flags = (self.use(r) for r in op.results)
-        label = self.current
-        self.close(f"br label %{end}")
-        self.open(end)
-        phi = f"phi i{width} [ {bits}, %{good} ], [ {soft}, %{label} ]"
-        self.bind(op.results[0], self.temp(phi))
-        phi = f"phi i5 [ 0, %{good} ], [ {flags}, %{label} ]"
-        self.bind(op.results[1], self.temp(phi))
-
     def call_routine(self, op: Op, routine: Routine) -> None:
         """A call of a shared routine."""
         if mentions(routine, _STATEFUL):
+            self.facts.forget()
             self.before_call()
         kind = result_type(routine)
         args = "".join(f", i{a.width} {self.use(a)}" for a in op.args)
@@ -227,6 +193,16 @@ class MemoryWriter(FunctionWriter):
             self.leave_if(self.temp(f"extractvalue {kind} {answer}, 0"))
         for i, result in enumerate(op.results):
             self.bind(result, self.temp(f"extractvalue {kind} {answer}, {i + 1}"))
+
+    def call_whole(self, insn: Insn, operands: dict[str, str]) -> None:
+        """Do a whole instruction, whose rare case came up, by the function of `WholeWriter`. It
+        works on the state: registers that were kept elsewhere are to be read from there again."""
+        self.before_call()
+        name, types = f'@"r.{whole_name(insn)}"', ", i64" * len(insn.operands)
+        self.declares.add(f"declare {{ i1 }} {name}(ptr{types}) cold")
+        args = "".join(f", i64 {operands[n]}" for n in insn.operands)
+        answer = self.temp(f"call {{ i1 }} {name}(ptr %s{args}) cold")
+        self.leave_if(self.temp(f"extractvalue {{ i1 }} {answer}, 0"))
 
     def op_trap(self, op: Op) -> None:
         self.before_call()
@@ -248,11 +224,25 @@ class MemoryWriter(FunctionWriter):
     def op_tlb_flush_page(self, op: Op) -> None:
         self.out(f"call void @tlb_flush_page(ptr %s, i64 {self.use(op.args[0])})")
 
+    def op_tlb_flush_space(self, op: Op) -> None:
+        self.out(f"call void @tlb_flush_space(ptr %s, i64 {self.use(op.args[0])})")
+
+    def op_tlb_flush_space_page(self, op: Op) -> None:
+        space, gva = (self.use(a) for a in op.args)
+        self.out(f"call void @tlb_flush_space_page(ptr %s, i64 {space}, i64 {gva})")
+
+    def op_tlb_space(self, op: Op) -> None:
+        self.out("call void @tlb_space(ptr %s)")
+
     def op_tlb_context(self, op: Op) -> None:
         self.out("call void @tlb_context(ptr %s)")
 
     def op_icache_flush(self, op: Op) -> None:
         self.out("call void @icache_flush(ptr %s)")
+
+    def op_fence_remote(self, op: Op) -> None:
+        arguments = ", ".join(f"i64 {self.use(a)}" for a in op.args)
+        self.bind(op.results[0], self.temp(f"call i64 @remote_fence(ptr %s, {arguments})"))
 
     def op_notify(self, op: Op) -> None:
         self.before_call()
@@ -262,6 +252,8 @@ class MemoryWriter(FunctionWriter):
 
 class RoutineWriter(MemoryWriter):
     """A shared routine as a function that returns whether the instruction was left."""
+
+    uses_host = False
 
     def leave(self) -> None:
         kind = result_type(self.routine)
@@ -307,6 +299,12 @@ class RoutineWriter(MemoryWriter):
         self.op_pending(op)
         self.leave()
 
+    def symbol(self) -> str:
+        return symbol(self.routine)
+
+    def params(self) -> str:
+        return "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
+
     def text(self) -> str:
         for p in self.routine.params:
             self.bind(p, f"%p{p.number}")
@@ -314,8 +312,41 @@ class RoutineWriter(MemoryWriter):
         if not self.closed:
             kind = result_type(self.routine)
             self.close(f"ret {kind} {self._pack('false', self.routine.results)}")
-        params = "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
         head = (
-            f"define dso_local {result_type(self.routine)} {symbol(self.routine)}(ptr %s{params})"
+            f"define dso_local {result_type(self.routine)} {self.symbol()}(ptr %s{self.params()})"
         )
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
+
+
+class WholeWriter(RoutineWriter):
+    """A whole instruction as such a function, its operands as parameters: what other code calls
+    in an instruction's rare cases. pc, icount and the bits are in the state."""
+
+    def __init__(self, insn: Insn, routine: Routine, arch: Arch, layout: ThreadedLayout) -> None:
+        super().__init__(routine, arch, layout)
+        self.insn = insn
+
+    def symbol(self) -> str:
+        return f'@"r.{whole_name(self.insn)}"'
+
+    def params(self) -> str:
+        return "".join(f", i64 %o.{name}" for name in self.insn.operands)
+
+    def op_operand(self, op: Op) -> None:
+        name = op.attrs["operand"]
+        if name == "insn":
+            super().op_operand(op)
+        else:
+            self.bind(op.results[0], f"%o.{name}")
+
+
+def whole_name(insn: Insn) -> str:
+    """The name, as that of a routine, of the function that `WholeWriter` makes."""
+    return f"insn.{insn.name}"
+
+
+def has_rare_cases(routine: Routine) -> bool:
+    """True if there is a way for rare cases of an instruction: `WholeWriter`'s function."""
+    names = {op.name for op in routine.body.walk()}
+    rare = any(op.attrs.get("rare") for op in routine.body.walk())
+    return rare and "jump" not in names and "insn.length" not in names

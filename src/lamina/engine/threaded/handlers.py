@@ -5,6 +5,7 @@ Handlers tail-call each other; the budget counts down retired instructions and t
 """
 
 from lamina.engine.threaded.functions import REDISPATCH, MemoryWriter, mentions
+from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
 from lamina.engine.threaded.layout import RECORD, ThreadedLayout
 from lamina.ir.graph import Block, Op, Routine, Value
 from lamina.isa.arch import Arch
@@ -19,9 +20,9 @@ class HandlerWriter(MemoryWriter):
 
     `places` maps operands to their place in a record: "a".."d" or "imm".
 
-    Where an instruction can be begun again at a memory access, its handler `h.NAME` only knows
-    accesses that hit the TLB, so that it needs no stack frame; a miss goes on in `s.NAME`, which
-    does the whole instruction by slow paths (`slow`).
+    Where an instruction can be begun again at a memory access or a rare case, its handler
+    `h.NAME` only knows accesses that hit the TLB and usual cases, so that it needs no stack frame;
+    all else goes on in `s.NAME`, which does the whole instruction by slow paths (`slow`).
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class HandlerWriter(MemoryWriter):
         self.name = name
         self.slow = slow
         self.has_slow = restartable(routine)
+        self.uses_host = not slow
+        self.escape = "rare" if self.has_slow and not slow else ""
         self.places = places
         self.length = length
         self.local = local
@@ -192,27 +195,41 @@ class HandlerWriter(MemoryWriter):
                 step = self.length // 2 * RECORD
                 following = self.temp(f"getelementptr inbounds i8, ptr %r, i64 {step}")
                 self._record(following, self._spent())
+        if self.escapes:
+            self.open("rare")
+            self._tail(f'@"s.{self.name}"', "ptr %r", "%b")
         kind, traits = ("s", " noinline cold") if self.slow else ("h", "")
         head = f'define dso_local tailcc i64 @"{kind}.{self.name}"(ptr %s, ptr %r, i64 %b){traits}'
+        head += self.strictness()
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
 
 
 def restartable(routine: Routine) -> bool:
-    """True if an instruction accesses memory, and may be begun again at each access that it makes
-    because nothing was changed before."""
-    accesses = any(op.name in _ACCESSES for op in routine.body.walk())
-    return accesses and _changed_after(routine.body, False) is not None
+    """True if an instruction accesses memory or has rare cases, and may be begun again at each of
+    them because nothing was changed before."""
+    stops = any(_begins_again(op) for op in routine.body.walk())
+    return stops and _changed_after(routine.body, False) is not None
+
+
+def _begins_again(op: Op) -> bool:
+    """Whether an operation may be what sends an instruction to its slow handler."""
+    return op.name in _ACCESSES or bool(op.attrs.get("rare")) or _is_host_float(op)
+
+
+def _is_host_float(op: Op) -> bool:
+    return op.name == "call" and op.attrs["routine"].name in HOST_INSTRUCTIONS
 
 
 def _changed_after(block: Block, changed: bool) -> bool | None:
-    """Whether something was changed at a block's end; None if an access comes after a change."""
+    """Whether something was changed at a block's end; None if what may begin again comes after
+    a change."""
     for op in block.ops:
-        if op.name == "loop" or (op.name in _ACCESSES and changed):
+        if op.name == "loop" or (_begins_again(op) and changed):
             return None
         ends = [_changed_after(b, changed) for b in op.blocks]
         if None in ends:
             return None
-        changed |= op.name in _CHANGES or any(ends)
+        changed |= (op.name in _CHANGES and not _is_host_float(op)) or any(ends)
     return changed
 
 

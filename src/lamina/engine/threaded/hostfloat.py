@@ -1,24 +1,34 @@
 """Floating point on the host's FPU, where its result and flags are those of the IR.
 
-For a softfloat routine of the table below, rounded to nearest even, the compiled code uses one host
-instruction; the exceptions collect in the host's sticky flags and are folded into the guest's
-flags where these are looked at: in CSR accesses, before Python code runs, at the end of a run.
-Every other rounding mode, and every NaN that results, goes the way of the softfloat routine.
+The table below names the softfloat routines that `float_ir` replaces by the host's instructions.
+The exceptions of these collect in the host's sticky flags and are folded into the guest's flags
+where these are looked at: in CSR accesses, before Python code runs, at the end of a run.
 
 x86-64 (Intel SDM volume 1, 11.5): MXCSR bits IE DE ZE OE UE PE, tininess after rounding, as
-RISC-V has it. Instructions are volatile assembly, so that LLVM neither folds nor moves them.
+RISC-V has it; rounding to nearest, always.
 """
 
 import platform
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 # Default control: all exceptions masked, round to nearest, no flags; and the flags alone.
 MXCSR_DEFAULT = 0x1F80
 MXCSR_FLAGS = 0x3F
 
-_TWO = {"add": "add", "sub": "sub", "mul": "mul", "div": "div"}
-TYPES = {32: ("float", "ss"), 64: ("double", "sd")}
+TYPES = {32: "float", 64: "double"}  # LLVM's, by width
+
+
+@dataclass(frozen=True, slots=True)
+class HostOperation:
+    """How the host does what a softfloat routine does."""
+
+    kind: str  # arithmetic, from integer, to integer, comparison, extremum
+    name: str = ""  # of LLVM's constrained intrinsic, or the predicate of a comparison
+    exact: bool = False  # the result never needs rounding
+    signed: bool = False  # of integers
+    signals: bool = False  # a comparison is invalid with a quiet NaN, too
 
 
 def supported() -> bool:
@@ -35,19 +45,29 @@ def _fuses() -> bool:
     return flags is not None and "fma" in flags[1].split()
 
 
-def _table() -> dict[str, tuple[str, str, int]]:
-    """By routine: assembly, constraints, and the width of the result."""
-    table: dict[str, tuple[str, str, int]] = {}
-    for width, (_, suffix) in TYPES.items():
-        for name, mnemonic in _TWO.items():
-            table[f"f{width}_{name}"] = (f"{mnemonic}{suffix} $2, $0", "=x,0,x", width)
-        table[f"f{width}_sqrt"] = (f"sqrt{suffix} $1, $0", "=x,x", width)
+def _table() -> dict[str, HostOperation]:
+    """By routine."""
+    table: dict[str, HostOperation] = {}
+    for width in TYPES:
+        for name in ("add", "sub", "mul", "div"):
+            table[f"f{width}_{name}"] = HostOperation("arithmetic", "f" + name)
+        table[f"f{width}_sqrt"] = HostOperation("arithmetic", "sqrt")
         if _fuses():
-            table[f"f{width}_fma"] = (f"vfmadd213{suffix} $3, $2, $0", "=x,0,x,x", width)
-        for bits, operand in ((32, "l"), (64, "q")):
-            table[f"i{bits}_to_f{width}"] = (f"cvtsi2{suffix}{operand} $1, $0", "=x,r", width)
-    table["f32_to_f64"] = ("cvtss2sd $1, $0", "=x,x", 64)
-    table["f64_to_f32"] = ("cvtsd2ss $1, $0", "=x,x", 32)
+            table[f"f{width}_fma"] = HostOperation("arithmetic", "fma")
+        for letter, bits in (("i", 32), ("i", 64), ("u", 32), ("u", 64)):
+            signed, exact = letter == "i", bits < width
+            table[f"{letter}{bits}_to_f{width}"] = HostOperation(
+                "from integer", exact=exact, signed=signed
+            )
+            table[f"f{width}_to_{letter}{bits}"] = HostOperation("to integer", signed=signed)
+        for relation, predicate in (("eq", "oeq"), ("lt", "olt"), ("le", "ole")):
+            table[f"f{width}_{relation}"] = HostOperation("comparison", predicate, signals=True)
+            table[f"f{width}_{relation}_quiet"] = HostOperation("comparison", predicate)
+        for name, predicate in (("min", "olt"), ("max", "ogt")):
+            table[f"f{width}_{name}_number"] = HostOperation("extremum", predicate)
+            table[f"f{width}_{name}"] = HostOperation("extremum", predicate)
+    table["f32_to_f64"] = HostOperation("arithmetic", "fpext", exact=True)
+    table["f64_to_f32"] = HostOperation("arithmetic", "fptrunc")
     return table
 
 

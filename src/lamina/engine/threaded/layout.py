@@ -5,7 +5,8 @@ The compiled runtime and the Python side both read this page. All sizes are in b
 A *record* (16 bytes) is one predecoded instruction: the offset of its compiled handler from the
 decoding handler (0 = not decoded yet), four one-byte operands, one 32-bit immediate, the raw bits.
 A *code page* holds a record for every two bytes of a 4 KiB guest page, two edge records behind
-them, and a copy of the bytes that were decoded.
+them, a copy of the bytes that were decoded, a number for these, and when they were compared with
+memory.
 """
 
 from lamina.base.bits import PAGE_SIZE, align_up
@@ -14,15 +15,23 @@ from lamina.isa.arch import Arch
 RECORD = 16
 PAGE_RECORDS = PAGE_SIZE // 2
 SOURCE_OFFSET = align_up((PAGE_RECORDS + 2) * RECORD, 64)  # the copy of the guest's bytes
-CODE_PAGE = SOURCE_OFFSET + PAGE_SIZE
+CONTENT_OFFSET = SOURCE_OFFSET + PAGE_SIZE  # the number of these bytes (engine.jit); 0: none yet
+EPOCH_OFFSET = CONTENT_OFFSET + 8  # the code epoch in which the copy was compared
+CODE_PAGE = CONTENT_OFFSET + 64
 
 REGION_FIELDS = ("base", "size", "host", "code_map", "writable")
 REGION = 8 * len(REGION_FIELDS)
 MAX_REGIONS = 8
 
-TLB_ENTRIES = 1024  # per context; direct-mapped
-DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), unused
+TLB_ENTRIES = 4096  # per table; direct-mapped
+DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), 1 if in the log
 FETCH_ENTRY = 16  # tag, code page
+LOG_BYTES = PAGE_SIZE  # in front of each table: the numbers of entries that were filled, 16 bits
+LOG_ENTRIES = LOG_BYTES // 2
+RING, LETTER = 16, 32  # fences from other vCPUs that wait in a mailbox, bytes of each
+SPACES = 8  # address spaces whose translations are kept
+SPACE_LARGE = 32  # an address space: identifier, root, when it was last in force, unused; then
+SPACE = SPACE_LARGE + 4 * 8  # where it has large pages: 2 MiB, 1 GiB; low addresses, high ones
 
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
 MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
@@ -51,14 +60,23 @@ _WORDS = (
     "timespec_nanoseconds",
     "arena_next",
     "arena_end",
-    "large_low",  # virtual addresses mapped by large pages since the last flush
-    "large_high",
+    "tlb_data_count",  # where the tables in force count their filled entries
+    "tlb_fetch_count",
+    "space",  # the address space in force: its words, and its number
+    "space_number",
+    "space_clock",  # counts changes of address space
+    "code_epoch",  # see `flush_ir`
+    "peers",  # addresses of the states of all vCPUs, and their number; see `remote_ir`
+    "peer_count",
+    "sched_yield",
     "mxcsr",  # engine.threaded.hostfloat: the host's FPU control word, and what it was outside
     "host_mxcsr",
     "region_count",
     "pack_tables",  # addresses of the tables of loaded packs (engine.threaded.decoder)
     "missing_pack",  # the number of the pack that MISSING_PACK asks for
-    "region_table",  # addresses of compiled regions (engine.jit)
+    "left_budget",  # what an abandoned instruction in a compiled region leaves of the budget
+    "region_value",  # two words: the value of an access that compiled code could not make itself
+    "region_value_high",
 )
 
 
@@ -70,9 +88,13 @@ class ThreadedLayout:
         self.at = {name: self.base + 8 * i for i, name in enumerate(_WORDS)}
         self.regions = self.base + 8 * len(_WORDS)
         self.scratch = align_up(self.regions + MAX_REGIONS * REGION, 64)
-        self.data_tlb = align_up(self.scratch + 4 * RECORD, PAGE_SIZE)
-        self.data_context = TLB_ENTRIES * DATA_ENTRY
-        self.fetch_tlb = self.data_tlb + arch.contexts * self.data_context
-        self.fetch_context = TLB_ENTRIES * FETCH_ENTRY
-        self.end = self.fetch_tlb + arch.contexts * self.fetch_context
+        self.mailbox = align_up(self.scratch + 4 * RECORD, 64)
+        self.spaces = self.mailbox + 64 + RING * LETTER
+        self.tables = (SPACES + 1) * arch.contexts  # of each kind
+        self.counts = self.spaces + (SPACES + 1) * SPACE
+        self.data_tlb = align_up(self.counts + 2 * self.tables * 8, PAGE_SIZE) + LOG_BYTES
+        self.data_stride = TLB_ENTRIES * DATA_ENTRY + LOG_BYTES
+        self.fetch_tlb = self.data_tlb + self.tables * self.data_stride
+        self.fetch_stride = TLB_ENTRIES * FETCH_ENTRY + LOG_BYTES
+        self.end = self.fetch_tlb + self.tables * self.fetch_stride
         self.extra_bytes = self.end - self.base

@@ -59,10 +59,40 @@ good:
   ret ptr %p
 }}
 
+; The same, with the largest region, the first in the list, looked at in place.
+define internal ptr @ram_pointer(ptr %s, i64 %gpa, i64 %size, i64 %write) {{
+entry:
+  %r = getelementptr inbounds i8, ptr %s, i64 {regions}
+  %base = load i64, ptr %r
+  %size.p = getelementptr inbounds i8, ptr %r, i64 8
+  %rsize = load i64, ptr %size.p
+  %writable.p = getelementptr inbounds i8, ptr %r, i64 32
+  %writable = load i64, ptr %writable.p
+  %rel = sub i64 %gpa, %base
+  %in = icmp ult i64 %rel, %rsize
+  %rest = sub i64 %rsize, %rel
+  %fits = icmp ule i64 %size, %rest
+  %allowed = icmp uge i64 %writable, %write
+  %inside = and i1 %in, %fits
+  %ok = and i1 %inside, %allowed
+  br i1 %ok, label %first, label %search
+first:
+  %host.p = getelementptr inbounds i8, ptr %r, i64 16
+  %host = load ptr, ptr %host.p
+  %p0 = getelementptr inbounds i8, ptr %host, i64 %rel
+  br label %done
+search:
+  %p1 = call ptr @phys_pointer(ptr %s, i64 %gpa, i64 %size, i64 %write)
+  br label %done
+done:
+  %p = phi ptr [ %p0, %first ], [ %p1, %search ]
+  ret ptr %p
+}}
+
 ; Translate for a data access inside one page and enter it into the TLB if that is allowed.
 ; {{left, host pointer or null for MMIO, gpa}}
 define internal {{ i1, ptr, i64 }} @refill(ptr %s, i64 %a, i64 %access, i64 %size) noinline {{
-  %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 %access, i64 %size)
+  %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 %access, i64 %size) alwaysinline
   %left = extractvalue {translate} %t, 0
   br i1 %left, label %gone, label %mapped
 gone:
@@ -71,68 +101,33 @@ mapped:
   %gpa = extractvalue {translate} %t, 1
   %psize = extractvalue {translate} %t, 2
   %cache = extractvalue {translate} %t, 3
-  %out0 = insertvalue {{ i1, ptr, i64 }} {{ i1 false, ptr null, i64 0 }}, i64 %gpa, 2
-  %p = call ptr @phys_pointer(ptr %s, i64 %gpa, i64 %size, i64 %access)
-  %mmio = icmp eq ptr %p, null
-  br i1 %mmio, label %done, label %ram
-ram:
+  %out = insertvalue {{ i1, ptr, i64 }} {{ i1 false, ptr null, i64 0 }}, i64 %gpa, 2
   %cacheable = icmp ne {cache_type} %cache, 0
-  br i1 %cacheable, label %fill, label %done
-fill:
-  %page = and i64 %gpa, -4096
-  %whole = call ptr @phys_pointer(ptr %s, i64 %page, i64 4096, i64 %access)
-  %part = icmp eq ptr %whole, null
-  br i1 %part, label %done, label %enter
+  br i1 %cacheable, label %page, label %careful
+page:
+  %gpa.base = and i64 %gpa, -4096
+  %host = call ptr @ram_pointer(ptr %s, i64 %gpa.base, i64 4096, i64 %access) alwaysinline
+  %none = icmp eq ptr %host, null
+  br i1 %none, label %careful, label %enter
+careful:  ; a device, a page that is no whole one of RAM, or one of mixed rights
+  %p0 = call ptr @phys_pointer(ptr %s, i64 %gpa, i64 %size, i64 %access)
+  %out0 = insertvalue {{ i1, ptr, i64 }} %out, ptr %p0, 1
+  ret {{ i1, ptr, i64 }} %out0
 enter:
-  call void @note_size(ptr %s, i64 %a, i64 %psize)
-  %table.i = call i64 @word(ptr %s, i64 {at[tlb_data]})
-  %table = inttoptr i64 %table.i to ptr
-  %number = lshr i64 %a, 12
-  %index = and i64 %number, {tlb_mask}
-  %entry = getelementptr inbounds [4 x i64], ptr %table, i64 %index
-  %base = and i64 %a, -4096
-  %addend.p = getelementptr inbounds i64, ptr %entry, i64 2
-  %p.i = ptrtoint ptr %p to i64
-  %addend = sub i64 %p.i, %a
-  %old = load i64, ptr %addend.p
-  store i64 %addend, ptr %addend.p
-  ; The other tag stays only if it is of the same page by the same translation.
-  %mine = getelementptr inbounds i64, ptr %entry, i64 %access
-  %other.at = xor i64 %access, 1
-  %other = getelementptr inbounds i64, ptr %entry, i64 %other.at
-  %other.tag = load i64, ptr %other
-  %same.page = icmp eq i64 %other.tag, %base
-  %same.host = icmp eq i64 %old, %addend
-  %same = and i1 %same.page, %same.host
-  %keep = select i1 %same, i64 %base, i64 -1
-  store i64 %keep, ptr %other
-  store i64 %base, ptr %mine
-  br label %done
-done:
-  %out = insertvalue {{ i1, ptr, i64 }} %out0, ptr %p, 1
-  ret {{ i1, ptr, i64 }} %out
-}}
-
-; Remember which addresses large pages map, so that flushing one page of them flushes all.
-define internal void @note_size(ptr %s, i64 %a, i64 %psize) alwaysinline {{
   %large = icmp ugt i64 %psize, 4096
-  br i1 %large, label %note, label %done
+  br i1 %large, label %note, label %fill
 note:
-  %low.mask = sub i64 0, %psize
-  %low = and i64 %a, %low.mask
-  %rest = sub i64 %psize, 1
-  %high = or i64 %a, %rest
-  %low0 = call i64 @word(ptr %s, i64 {at[large_low]})
-  %high0 = call i64 @word(ptr %s, i64 {at[large_high]})
-  %lower = icmp ult i64 %low, %low0
-  %low1 = select i1 %lower, i64 %low, i64 %low0
-  %higher = icmp ugt i64 %high, %high0
-  %high1 = select i1 %higher, i64 %high, i64 %high0
-  call void @set_word(ptr %s, i64 {at[large_low]}, i64 %low1)
-  call void @set_word(ptr %s, i64 {at[large_high]}, i64 %high1)
-  br label %done
-done:
-  ret void
+  call void @note_size(ptr %s, i64 %a, i64 %psize)
+  br label %fill
+fill:
+  %base = and i64 %a, -4096
+  %host.i = ptrtoint ptr %host to i64
+  %addend = sub i64 %host.i, %base
+  call void @tlb_enter(ptr %s, i64 %base, i64 %access, i64 %addend)
+  %in = and i64 %a, 4095
+  %p1 = getelementptr inbounds i8, ptr %host, i64 %in
+  %out1 = insertvalue {{ i1, ptr, i64 }} %out, ptr %p1, 1
+  ret {{ i1, ptr, i64 }} %out1
 }}
 """
 

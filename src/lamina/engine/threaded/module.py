@@ -13,18 +13,23 @@ from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded import hostfloat
 from lamina.engine.threaded.decoder import DecoderTables, Handler, PackTable, Variants, places
 from lamina.engine.threaded.fetch_ir import fetch
-from lamina.engine.threaded.functions import RoutineWriter
+from lamina.engine.threaded.flush_ir import flushes
+from lamina.engine.threaded.functions import RoutineWriter, WholeWriter, has_rare_cases
 from lamina.engine.threaded.handlers import HandlerWriter
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
+from lamina.engine.threaded.region_ir import region
+from lamina.engine.threaded.remote_ir import remote
 from lamina.engine.threaded.runtime_ir import HEAD, boundary
 from lamina.engine.threaded.state_ir import state
+from lamina.engine.threaded.tlb_ir import tlb
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import CORE_PACK, Arch
 
 _DEFINE = re.compile(r"^define (internal |dso_local )?(.*?)@([\w.]+)\((.*?)\)", re.MULTILINE)
 _NAME = re.compile(r'@(?:"([^"]+)"|([\w.]+))')
+_HAND_WRITTEN = (boundary, fetch, memory, region, tlb, flushes, remote, state)
 _COLD = {"call", "rmw", "cas"}
 
 
@@ -62,6 +67,12 @@ class _Pack:
             fast, slow = self._handler(handler)
             (cold if self._is_cold(handler) else hot).append(fast)
             cold += [slow] if slow else []
+        for insn in {h.insn.name: h.insn for h in table.handlers}.values():
+            routine = expand_floats(insn.routine)
+            if has_rare_cases(routine):
+                whole = WholeWriter(insn, routine, self._arch, self._layout)
+                cold.append(whole.text())
+                self._declares |= whole.declares
         for routine in self._routines():
             writer = RoutineWriter(routine, self._arch, self._layout)
             hot.append(writer.text())
@@ -129,7 +140,7 @@ class _Pack:
 def hand_written_texts(arch: Arch, layout: ThreadedLayout) -> list[str]:
     """The runtime's functions that are not made from the instruction set."""
     flags = 8 * arch.layout.index.get(arch.flags_slot, 0)
-    parts = [part(arch, layout) for part in (boundary, fetch, memory, state)]
+    parts = [part(arch, layout) for part in _HAND_WRITTEN]
     return [hostfloat.text(layout.at, flags), *parts]
 
 

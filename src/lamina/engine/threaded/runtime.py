@@ -25,7 +25,7 @@ SOURCES = ("base", "ir", "isa", "engine")  # the folders that make the runtime
 
 
 @cache
-def _runtime_key(arch: Arch) -> str:
+def code_version(arch: Arch) -> str:
     """A key for code derived from Lamina's own sources: their contents, LLVM, the host's CPU."""
     package = Path(lamina.__file__).parent
     digest = hashlib.sha256()
@@ -57,7 +57,7 @@ def _host_cpu() -> str:
 
 
 def _pack_key(arch: Arch, pack: str) -> str:
-    return hashlib.sha256(f"{_runtime_key(arch)} {pack}".encode()).hexdigest()
+    return hashlib.sha256(f"{code_version(arch)} {pack}".encode()).hexdigest()
 
 
 def is_compiled(arch: Arch) -> bool:
@@ -81,7 +81,8 @@ class Runtime:
         self.decode_address = ctypes.CFUNCTYPE(ctypes.c_uint64)(self.address("decode_address"))
         change = ctypes.CFUNCTYPE(None, state)
         self.tlb_flush = change(self.address("tlb_flush"))
-        self.tlb_context = change(self.address("tlb_context"))
+        self.tlb_begin = change(self.address("tlb_begin"))
+        self.tlb_space = change(self.address("tlb_space"))
 
     @property
     def tables(self) -> int:
@@ -98,6 +99,10 @@ class Runtime:
             if name in placed.symbols:
                 return placed.address_of(name)
         return self._address_in_missing_pack(name)
+
+    def holds(self, address: int) -> bool:
+        """Whether code at an address is the runtime's own."""
+        return any(0 <= address - p.address < p.size for p in self._packs.values())
 
     def resolve(self, name: str) -> int:
         """What compiled code may call: the runtime's functions, and the library's few."""

@@ -1,24 +1,33 @@
 """Dispatch and boundaries of the threaded engine, as LLVM assembly: the heart of its runtime.
 
 The other hand-written parts are `fetch_ir` (code pages, decoding, single steps, entry points),
-`memory_ir` (slow paths of guest memory) and `state_ir` (TLB flushes, time). Everything that knows
-the instruction set comes in by the generated functions `@r.*` (routines) and `@h.*` (handlers) and
-the decoder's tables. Names of state words are replaced by their byte offsets: `{at[tlb_data]}`;
+`memory_ir` (slow paths of guest memory), `tlb_ir` and `flush_ir` (the TLB), `remote_ir` (fences for
+other vCPUs) and `state_ir` (time).
+Everything that knows the instruction set comes in by the generated functions `@r.*` (routines) and
+`@h.*` (handlers) and the decoder's tables. Names of state words are replaced by their byte offsets: `{at[tlb_data]}`;
 `names` has all that the texts refer to.
 """
 
 from lamina.base.exits import Exit
+from lamina.base.units import GIB, MIB
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
+    CONTENT_OFFSET,
     DATA_ENTRY,
+    EPOCH_OFFSET,
     FETCH_ENTRY,
+    LOG_BYTES,
+    LOG_ENTRIES,
     MISSING_PACK,
     PAGE_RECORDS,
     RECORD,
     REGION,
     SAMPLE,
     SOURCE_OFFSET,
+    SPACE,
+    SPACE_LARGE,
+    SPACES,
     TLB_ENTRIES,
     ThreadedLayout,
 )
@@ -116,6 +125,7 @@ leave:
   store i64 0, ptr %exit.p
   br label %out
 requests:
+  call void @take_mail(ptr %s)
   %req.p = getelementptr inbounds i8, ptr %s, i64 {slot[requests]}
   %req = atomicrmw xchg ptr %req.p, i64 0 seq_cst
   %none = icmp eq i64 %req, 0
@@ -212,10 +222,13 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "scratch": layout.scratch,
         "data_tlb": layout.data_tlb,
         "fetch_tlb": layout.fetch_tlb,
-        "data_context": layout.data_context,
-        "fetch_context": layout.fetch_context,
-        "data_bytes": layout.fetch_tlb - layout.data_tlb,
-        "fetch_bytes": layout.end - layout.fetch_tlb,
+        "data_stride": layout.data_stride,
+        "fetch_stride": layout.fetch_stride,
+        "data_bytes": TLB_ENTRIES * DATA_ENTRY,
+        "fetch_bytes": TLB_ENTRIES * FETCH_ENTRY,
+        "tables": layout.tables,
+        "counts": layout.counts,
+        "spaces": layout.spaces,
         "regions": layout.regions,
         "always": (1 << 63) - 1,
         "exit_limit": int(Exit.LIMIT),
@@ -230,14 +243,22 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "long_mask": arch.long_mask,
         "long_match": arch.long_match,
         "contexts": arch.contexts,
+        "space_contexts": arch.space_contexts,
+        "SPACE": SPACE,
+        "SPACES": SPACES,
+        "SPACE_LARGE": SPACE_LARGE,
+        "LOG_BYTES": LOG_BYTES,
+        "LOG_ENTRIES": LOG_ENTRIES,
+        "EPOCH_OFFSET": EPOCH_OFFSET,
+        "MIB2": 2 * MIB,
+        "GIB": GIB,
         "RECORD": RECORD,
         "REGION": REGION,
         "CODE_PAGE": CODE_PAGE,
         "SOURCE_OFFSET": SOURCE_OFFSET,
+        "CONTENT_OFFSET": CONTENT_OFFSET,
         "ARENA_FULL": ARENA_FULL,
         "MISSING_PACK": MISSING_PACK,
-        "DATA_ENTRY": DATA_ENTRY,
-        "FETCH_ENTRY": FETCH_ENTRY,
         "READ": READ,
         "WRITE": WRITE,
         "FETCH": FETCH,

@@ -52,6 +52,7 @@ RISCV64 = Arch(
             "interrupt": traps.interrupt,
             "translate": paging.translate,
             "context": paging.context,
+            "space": paging.space,
             "bus_fault": paging.bus_fault,
         }
     ),

@@ -70,13 +70,14 @@ def satp(h: CsrHart) -> Val:
 
 @satp.writer
 def _(h: CsrHart, value: Val) -> None:
-    """A write with a mode that does not exist has no effect at all."""
+    """A write with a mode that does not exist has no effect at all. Translations of other address
+    spaces stay: what the supervisor changed in them it must fence by their ASIDs (12.2.1)."""
     _check_tvm(h)
     mode = value >> f.SATP_MODE_SHIFT
     legal = (mode == f.BARE) | (mode - f.SV39).ule(f.SV57 - f.SV39)
     with h.when(legal & (value != h.s.satp)):
         h.s.satp = value
-        h.do("tlb.flush")
+        h.do("tlb.space")
 
 
 def _check_tvm(h: CsrHart) -> None:

@@ -4,12 +4,14 @@ Unprivileged Architecture 2.8 (ecall, ebreak); Privileged Architecture 1.13, 3.3
 12.2.1 (sfence.vma), Svinval. What they do to the hart's state is in `traps`.
 """
 
+from lamina.base.bits import mask
 from lamina.base.exits import Exit
 from lamina.ir.build import Val
 from lamina.isa.riscv import fields as f
 from lamina.isa.riscv import traps
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import RV64, Hart
+from lamina.isa.riscv.hypercall import quick_call
 from lamina.isa.riscv.status import is_set, read_mip
 
 insn = RV64.extension("Priv")
@@ -20,7 +22,9 @@ svinval = RV64.extension("Svinval")
 def ecall(h: Hart) -> None:
     priv = h.s.priv
     with h.when((priv == f.SUPERVISOR) & (h.s.paravirtual == 1)):
-        h.exit(Exit.HYPERCALL)
+        answered = h.call(quick_call())[0]
+        with h.when(answered == 0):
+            h.exit(Exit.HYPERCALL)
     with h.otherwise():
         h.trap(priv + Cause.ECALL_U)  # the causes are 8, 9 and 11
 
@@ -60,17 +64,39 @@ def _check_fence(h: Hart, virtual_memory_trapped: bool) -> None:
         h.illegal()
 
 
-@svinval("sinval.vma rs1, rs2", "0001011 rs2 rs1!=0 000 00000 1110011")
-@insn("sfence.vma rs1, rs2", "0001001 rs2 rs1!=0 000 00000 1110011")
-def sfence_vma_page(h: Hart, rs1: Val, rs2: Val) -> None:
-    """One page; for all address spaces, since TLB entries carry no ASID."""
+def _asid(h: Hart, register: Val) -> Val:
+    """The address space that a fence names; the bits above an ASID are ignored."""
+    return h.x[register] & mask(f.ASID_BITS)
+
+
+@svinval("sinval.vma rs1, rs2", "0001011 rs2!=0 rs1!=0 000 00000 1110011")
+@insn("sfence.vma rs1, rs2", "0001001 rs2!=0 rs1!=0 000 00000 1110011")
+def sfence_vma_space_page(h: Hart, rs1: Val, rs2: Val) -> None:
+    """One page of one address space; global mappings may stay, but do not."""
+    _check_fence(h, virtual_memory_trapped=True)
+    h.do("tlb.flush_space_page", _asid(h, rs2), h.x[rs1])
+
+
+@svinval("sinval.vma rs1, zero", "0001011 00000 rs1!=0 000 00000 1110011")
+@insn("sfence.vma rs1, zero", "0001001 00000 rs1!=0 000 00000 1110011")
+def sfence_vma_page(h: Hart, rs1: Val) -> None:
+    """One page, in all address spaces."""
     _check_fence(h, virtual_memory_trapped=True)
     h.do("tlb.flush_page", h.x[rs1])
 
 
-@svinval("sinval.vma zero, rs2", "0001011 rs2 00000 000 00000 1110011")
-@insn("sfence.vma zero, rs2", "0001001 rs2 00000 000 00000 1110011")
-def sfence_vma_all(h: Hart, rs2: Val) -> None:
+@svinval("sinval.vma zero, rs2", "0001011 rs2!=0 00000 000 00000 1110011")
+@insn("sfence.vma zero, rs2", "0001001 rs2!=0 00000 000 00000 1110011")
+def sfence_vma_space(h: Hart, rs2: Val) -> None:
+    """One address space."""
+    _check_fence(h, virtual_memory_trapped=True)
+    h.do("tlb.flush_space", _asid(h, rs2))
+
+
+@svinval("sinval.vma zero, zero", "0001011 00000 00000 000 00000 1110011")
+@insn("sfence.vma zero, zero", "0001001 00000 00000 000 00000 1110011")
+def sfence_vma_all(h: Hart) -> None:
+    """All address spaces."""
     _check_fence(h, virtual_memory_trapped=True)
     h.do("tlb.flush")
 

@@ -16,9 +16,9 @@ from lamina.isa.riscv.fp import (
     H,
     S,
     accrue,
+    begin,
     finish,
     read,
-    require_fp,
     rounding_mode,
     sign,
     write,
@@ -60,11 +60,11 @@ def _declare(fmt: Format) -> None:
     @insn(f"fli.{fmt.suffix} fd, uimm", f"11110{fmt.code} 00001 uimm 000 fd 1010011")
     def load_constant(h: Hart, fd: Val, uimm: Val) -> None:
         """The operand is the index into the table of constants."""
-        require_fp(h)
+        clean = begin(h)
         value = h.var(fmt.width, name="value")
         cases = {i: lambda bits=bits: value.set(bits) for i, bits in enumerate(table)}
         h.switch(uimm, cases, lambda: value.set(0))
-        write(h, fmt, fd, value.get())
+        write(h, fmt, clean, fd, value.get())
 
     _declare_round(fmt, "fround", "00100", inexact=0)
     _declare_round(fmt, "froundnx", "00101", inexact=floats.NX)
@@ -79,10 +79,9 @@ def _declare_round(fmt: Format, name: str, field: str, inexact: int) -> None:
 
     @insn(f"{name}.{fmt.suffix} fd, fs1, rm", f"01000{fmt.code} {field} fs1 rm fd 1010011")
     def round_to_integral(h: Hart, fd: Val, fs1: Val, rm: Val) -> None:
-        require_fp(h)
-        mode = rounding_mode(h, rm)
+        clean, mode = begin(h), rounding_mode(h, rm)
         value, flags = h.float_op("frint", fmt.width, read(h, fmt, fs1), mode)
-        finish(h, fmt, fd, value, flags & (NV | inexact))
+        finish(h, fmt, clean, fd, value, flags & (NV | inexact))
 
 
 for _fmt in (S, D, H):
@@ -92,7 +91,7 @@ for _fmt in (S, D, H):
 @insn("fcvtmod.w.d rd, fs1, rtz", "1100001 01000 fs1 001 rd 1010011")
 def fcvtmod_w_d(h: Hart, rd: Val, fs1: Val) -> None:
     """The integer part modulo 2**32; the exceptions are those of fcvt.w.d."""
-    require_fp(h)
+    clean = begin(h)
     f = D.ieee
     bits = h.f[fs1]
     exponent = (bits >> f.fraction) & mask(f.exponent)
@@ -103,5 +102,5 @@ def fcvtmod_w_d(h: Hart, rd: Val, fs1: Val) -> None:
     special = exponent == mask(f.exponent)
     mode = h.const(floats.RTZ)
     _, flags = h.float_op("f_to_int", 32, bits, mode, signed=True)
-    accrue(h, flags)
+    accrue(h, clean, flags)
     h.x[rd] = h.select(special, 0, integer).trunc(32).sext(64)

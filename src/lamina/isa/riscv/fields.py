@@ -69,6 +69,7 @@ MISA = 2 << 62 | sum(1 << (ord(letter) - ord("A")) for letter in "IMAFDCSU")
 
 # satp
 SATP_MODE_SHIFT = 60
+ASID_SHIFT, ASID_BITS = 44, 16
 BARE, SV39, SV48, SV57 = 0, 8, 9, 10
 PPN_BITS = 44
 GPA_BITS = 56

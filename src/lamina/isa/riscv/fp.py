@@ -46,9 +46,21 @@ H = Format("h", "10", floats.FORMATS[16], "001", "h")
 
 # -- the state -----------------------------------------------------------------------------------
 def require_fp(h: Hart) -> None:
-    """Illegal instruction while mstatus.FS is Off. Comes first in every instruction here."""
-    with h.when((h.s.mstatus & FS) == 0):
+    """Illegal instruction while mstatus.FS is Off. Comes first in an instruction that writes no
+    floating-point state; `begin` is for the others."""
+    with h.rarely((h.s.mstatus & FS) == 0):
         h.illegal()
+
+
+def begin(h: Hart) -> Val:
+    """The start of an instruction that may write floating-point state: illegal while mstatus.FS
+    is Off. The result, for `write`, `finish` and `accrue`, is whether FS is yet to become Dirty;
+    it hardly ever is, so that one test serves both."""
+    fs = h.s.mstatus & FS
+    clean = fs != FS
+    with h.rarely(clean), h.when(fs == 0):
+        h.illegal()
+    return clean
 
 
 def dirty_fp(h: Hart) -> None:
@@ -56,19 +68,22 @@ def dirty_fp(h: Hart) -> None:
     h.s.mstatus = h.s.mstatus | FS
 
 
-def rounding_mode(h: Hart, rm: Val) -> Val:
-    """The mode in force for the field rm; a reserved one is an illegal instruction."""
+def rounding_mode(h: Hart, rm: Val, usual: int = floats.RNE) -> Val:
+    """The mode in force for the field rm; a reserved one is an illegal instruction. Modes above
+    `usual` are rare."""
     mode = h.select(rm == DYNAMIC, h.s.frm, rm)
-    with h.when(h.const(floats.RMM).ult(mode)):
+    rare = mode != 0 if usual == 0 else h.const(usual).ult(mode)
+    with h.rarely(rare), h.when(h.const(floats.RMM).ult(mode)):
         h.illegal()
     return mode
 
 
-def accrue(h: Hart, flags: Val) -> None:
+def accrue(h: Hart, clean: Val, flags: Val) -> None:
     """Add 5 bits of exceptions to fflags; without any, nothing is written."""
     with h.when(flags != 0):
         h.s.fflags = h.s.fflags | flags.zext(64)
-        dirty_fp(h)
+        with h.when(clean):
+            dirty_fp(h)
 
 
 # -- registers -----------------------------------------------------------------------------------
@@ -77,21 +92,25 @@ def read(h: Hart, fmt: Format, index: Val) -> Val:
     register = h.f[index]
     if fmt.width == FLEN:
         return register
-    boxed = (register >> fmt.width) == mask(FLEN - fmt.width)
-    return h.select(boxed, register.trunc(fmt.width), fmt.ieee.nan)
+    unboxed = (register >> fmt.width) != mask(FLEN - fmt.width)
+    with h.rarely(unboxed):
+        pass  # an engine's usual case has no selection then
+    return h.select(unboxed, fmt.ieee.nan, register.trunc(fmt.width))
 
 
-def write(h: Hart, fmt: Format, index: Operand, value: Val) -> None:
+def write(h: Hart, fmt: Format, clean: Val, index: Operand, value: Val) -> None:
     """Box a value into a register."""
+    with h.when(clean):
+        dirty_fp(h)
     upper = mask(FLEN) ^ mask(fmt.width)
     h.f[index] = value.zext(FLEN) | upper
-    dirty_fp(h)
 
 
-def finish(h: Hart, fmt: Format, index: Operand, value: Val, flags: Val) -> None:
+def finish(h: Hart, fmt: Format, clean: Val, index: Operand, value: Val, flags: Val) -> None:
     """Write a result and the exceptions that it raised."""
-    h.s.fflags = h.s.fflags | flags.zext(64)
-    write(h, fmt, index, value)
+    with h.when(flags != 0):
+        h.s.fflags = h.s.fflags | flags.zext(64)
+    write(h, fmt, clean, index, value)
 
 
 # -- bit patterns --------------------------------------------------------------------------------
@@ -110,18 +129,3 @@ def is_nan(fmt: Format, v: Val) -> Val:
 def is_signaling(fmt: Format, v: Val) -> Val:
     quiet = v[fmt.ieee.fraction - 1]
     return is_nan(fmt, v) & ~quiet
-
-
-def orders_below(fmt: Format, a: Val, b: Val) -> Val:
-    """a before b where -0 is before +0; neither is a NaN."""
-    negative = sign(fmt, a)
-    return a.b.select(negative ^ sign(fmt, b), negative, (negative ^ a.ult(b)) & (a != b))
-
-
-def both_zero(fmt: Format, a: Val, b: Val) -> Val:
-    return magnitude(fmt, a | b) == 0
-
-
-def invalid(h: Hart, condition: Val) -> Val:
-    """The flags of an operation that can only be invalid."""
-    return h.select(condition, NV, 0, 5)

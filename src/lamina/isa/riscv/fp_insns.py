@@ -6,18 +6,17 @@ and the other functions declare them for one format; ext_f.py, ext_d.py and ext_
 
 from collections.abc import Callable
 
+from lamina.ir import floats
 from lamina.ir.build import Val
 from lamina.isa.insn import Semantics
 from lamina.isa.riscv.fp import (
     Format,
     accrue,
-    both_zero,
+    begin,
     finish,
-    invalid,
     is_nan,
     is_signaling,
     magnitude,
-    orders_below,
     read,
     require_fp,
     rounding_mode,
@@ -34,8 +33,8 @@ def declare_memory(insn: Declare, fmt: Format) -> None:
 
     @insn(f"fl{fmt.letter} fd, imm(rs1)", f"imm[11:0] rs1 {fmt.memory} fd 0000111")
     def load(h: Hart, fd: Val, rs1: Val, imm: Val) -> None:
-        require_fp(h)
-        write(h, fmt, fd, h.load(h.x[rs1] + imm, fmt.size))
+        clean = begin(h)
+        write(h, fmt, clean, fd, h.load(h.x[rs1] + imm, fmt.size))
 
     @insn(f"fs{fmt.letter} fs2, imm(rs1)", f"imm[11:5] fs2 rs1 {fmt.memory} imm[4:0] 0100111")
     def store(h: Hart, rs1: Val, fs2: Val, imm: Val) -> None:
@@ -54,8 +53,8 @@ def declare_moves(insn: Declare, fmt: Format) -> None:
 
     @insn(f"fmv.{x}.x fd, rs1", f"11110{fmt.code} 00000 rs1 000 fd 1010011")
     def from_x(h: Hart, fd: Val, rs1: Val) -> None:
-        require_fp(h)
-        write(h, fmt, fd, h.x[rs1].trunc(fmt.width))
+        clean = begin(h)
+        write(h, fmt, clean, fd, h.x[rs1].trunc(fmt.width))
 
 
 def declare_arithmetic(insn: Declare, fmt: Format) -> None:
@@ -70,9 +69,8 @@ def declare_arithmetic(insn: Declare, fmt: Format) -> None:
 
     @insn(f"fsqrt.{fmt.suffix} fd, fs1, rm", f"01011{fmt.code} 00000 fs1 rm fd 1010011")
     def square_root(h: Hart, fd: Val, fs1: Val, rm: Val) -> None:
-        require_fp(h)
-        mode = rounding_mode(h, rm)
-        finish(h, fmt, fd, *h.float_op("fsqrt", fmt.width, read(h, fmt, fs1), mode))
+        clean, mode = begin(h), rounding_mode(h, rm)
+        finish(h, fmt, clean, fd, *h.float_op("fsqrt", fmt.width, read(h, fmt, fs1), mode))
 
     for name, opcode, negate_product, negate_addend in [
         ("fmadd", "1000011", False, False),
@@ -86,10 +84,9 @@ def declare_arithmetic(insn: Declare, fmt: Format) -> None:
 def _declare_binary(insn: Declare, fmt: Format, name: str, op: str, code: str) -> None:
     @insn(f"{name}.{fmt.suffix} fd, fs1, fs2, rm", f"{code}{fmt.code} fs2 fs1 rm fd 1010011")
     def binary(h: Hart, fd: Val, fs1: Val, fs2: Val, rm: Val) -> None:
-        require_fp(h)
-        mode = rounding_mode(h, rm)
+        clean, mode = begin(h), rounding_mode(h, rm)
         a, b = read(h, fmt, fs1), read(h, fmt, fs2)
-        finish(h, fmt, fd, *h.float_op(op, fmt.width, a, b, mode))
+        finish(h, fmt, clean, fd, *h.float_op(op, fmt.width, a, b, mode))
 
 
 def _declare_fused(
@@ -97,14 +94,13 @@ def _declare_fused(
 ) -> None:
     @insn(f"{name}.{fmt.suffix} fd, fs1, fs2, fs3, rm", f"fs3 {fmt.code} fs2 fs1 rm fd {opcode}")
     def fused(h: Hart, fd: Val, fs1: Val, fs2: Val, fs3: Val, rm: Val) -> None:
-        require_fp(h)
-        mode = rounding_mode(h, rm)
+        clean, mode = begin(h), rounding_mode(h, rm)
         a, b, c = (read(h, fmt, r) for r in (fs1, fs2, fs3))
         if negate_product:
             a = a ^ fmt.ieee.sign
         if negate_addend:
             c = c ^ fmt.ieee.sign
-        finish(h, fmt, fd, *h.float_op("fma", fmt.width, a, b, c, mode))
+        finish(h, fmt, clean, fd, *h.float_op("fma", fmt.width, a, b, c, mode))
 
 
 def declare_bits(insn: Declare, fmt: Format) -> None:
@@ -136,10 +132,10 @@ def class_of(h: Hart, fmt: Format, v: Val) -> Val:
 def _declare_sign(insn: Declare, fmt: Format, name: str, funct3: str) -> None:
     @insn(f"{name}.{fmt.suffix} fd, fs1, fs2", f"00100{fmt.code} fs2 fs1 {funct3} fd 1010011")
     def inject(h: Hart, fd: Val, fs1: Val, fs2: Val) -> None:
-        require_fp(h)
+        clean = begin(h)
         a, b = read(h, fmt, fs1), read(h, fmt, fs2)
         chosen = {"fsgnj": b, "fsgnjn": ~b, "fsgnjx": a ^ b}[name]
-        write(h, fmt, fd, magnitude(fmt, a) | (chosen & fmt.ieee.sign))
+        write(h, fmt, clean, fd, magnitude(fmt, a) | (chosen & fmt.ieee.sign))
 
 
 def declare_extremum(
@@ -150,17 +146,11 @@ def declare_extremum(
 
     @insn(f"{name}.{fmt.suffix} fd, fs1, fs2", f"00101{fmt.code} fs2 fs1 {funct3} fd 1010011")
     def extremum(h: Hart, fd: Val, fs1: Val, fs2: Val) -> None:
-        require_fp(h)
-        a, b = read(h, fmt, fs1), read(h, fmt, fs2)
-        a_nan, b_nan = is_nan(fmt, a), is_nan(fmt, b)
-        first = orders_below(fmt, b, a) if larger else orders_below(fmt, a, b)
-        if numbers_win:
-            value = h.select(b_nan | (~a_nan & first), a, b)
-            value = h.select(a_nan & b_nan, fmt.ieee.nan, value)
-        else:
-            value = h.select(a_nan | b_nan, fmt.ieee.nan, h.select(first, a, b))
-        signaling = is_signaling(fmt, a) | is_signaling(fmt, b)
-        finish(h, fmt, fd, value, invalid(h, signaling))
+        clean = begin(h)
+        a, b, op = read(h, fmt, fs1), read(h, fmt, fs2), "fmax" if larger else "fmin"
+        unused = h.const(floats.RNE)
+        result = h.float_op(op, fmt.width, a, b, unused, numbers=numbers_win)
+        finish(h, fmt, clean, fd, *result)
 
 
 def declare_comparison(
@@ -170,19 +160,11 @@ def declare_comparison(
 
     @insn(f"{name}.{fmt.suffix} rd, fs1, fs2", f"10100{fmt.code} fs2 fs1 {funct3} rd 1010011")
     def compare(h: Hart, rd: Val, fs1: Val, fs2: Val) -> None:
-        require_fp(h)
+        clean = begin(h)
         a, b = read(h, fmt, fs1), read(h, fmt, fs2)
-        zeros = both_zero(fmt, a, b)
-        if relation == "feq":
-            holds = (a == b) | zeros
-        elif relation == "flt":
-            holds = orders_below(fmt, a, b) & ~zeros
-        else:
-            holds = ~orders_below(fmt, b, a) | zeros
-        nan = is_nan(fmt, a) | is_nan(fmt, b)
-        bad = is_signaling(fmt, a) | is_signaling(fmt, b) if quiet else nan
-        accrue(h, invalid(h, bad))
-        h.x[rd] = (holds & ~nan).zext(64)
+        holds, flags = h.float_op(relation, 1, a, b, h.const(floats.RNE), quiet=quiet)
+        accrue(h, clean, flags)
+        h.x[rd] = holds.zext(64)
 
 
 INTEGERS = [  # suffix, the field that names it, width, signed
@@ -205,10 +187,9 @@ def _declare_to_int(
 ) -> None:
     @insn(f"fcvt.{suffix}.{fmt.suffix} rd, fs1, rm", f"11000{fmt.code} {field} fs1 rm rd 1010011")
     def to_int(h: Hart, rd: Val, fs1: Val, rm: Val) -> None:
-        require_fp(h)
-        mode = rounding_mode(h, rm)
+        clean, mode = begin(h), rounding_mode(h, rm, usual=floats.RTZ)
         value, flags = h.float_op("f_to_int", width, read(h, fmt, fs1), mode, signed=signed)
-        accrue(h, flags)
+        accrue(h, clean, flags)
         h.x[rd] = value.sext(64)
 
 
@@ -217,10 +198,11 @@ def _declare_from_int(
 ) -> None:
     @insn(f"fcvt.{fmt.suffix}.{suffix} fd, rs1, rm", f"11010{fmt.code} {field} rs1 rm fd 1010011")
     def from_int(h: Hart, fd: Val, rs1: Val, rm: Val) -> None:
-        require_fp(h)
-        mode = rounding_mode(h, rm)
+        exact = width < fmt.ieee.precision
+        clean, mode = begin(h), rounding_mode(h, rm, usual=floats.RMM if exact else floats.RNE)
         integer = h.x[rs1].trunc(width)
-        finish(h, fmt, fd, *h.float_op("f_from_int", fmt.width, integer, mode, signed=signed))
+        result = h.float_op("f_from_int", fmt.width, integer, mode, signed=signed)
+        finish(h, fmt, clean, fd, *result)
 
 
 def declare_conversion(insn: Declare, to: Format, source: Format) -> None:
@@ -231,6 +213,6 @@ def declare_conversion(insn: Declare, to: Format, source: Format) -> None:
         f"01000{to.code} 000{source.code} fs1 rm fd 1010011",
     )
     def convert(h: Hart, fd: Val, fs1: Val, rm: Val) -> None:
-        require_fp(h)
-        mode = rounding_mode(h, rm)
-        finish(h, to, fd, *h.float_op("fcvt", to.width, read(h, source, fs1), mode))
+        exact = to.width > source.width
+        clean, mode = begin(h), rounding_mode(h, rm, usual=floats.RMM if exact else floats.RNE)
+        finish(h, to, clean, fd, *h.float_op("fcvt", to.width, read(h, source, fs1), mode))

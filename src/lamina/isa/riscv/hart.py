@@ -57,6 +57,6 @@ class Hart(Builder):
 RV64 = InsnTable(Hart)
 FILES = [
     RegFile("x", 32, zero=True, prefix="x"),
-    RegFile("f", 32, prefix="f"),
+    RegFile("f", 32, prefix="f", floating=True),
     RegFile("pmpaddr", 16),
 ]

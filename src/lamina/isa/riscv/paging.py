@@ -1,9 +1,9 @@
 """Address translation: bare, Sv39, Sv48, Sv57, with Svnapot, Svpbmt, Svade and Svadu.
 
 Privileged Architecture 1.13, 12.3.2 (the algorithm), 12.4 to 12.6, 13 to 16; 3.1.6.3 (MPRV, SUM,
-MXR). Engines call `translate` when their TLB misses, `context` to know which of their TLB contexts
-are in force, and `bus_fault` when nothing answers at the address found. Faults are traps with the
-guest-virtual address as tval.
+MXR). Engines call `translate` when their TLB misses, `context` and `space` to know which of their
+TLB's contexts and address spaces are in force, and `bus_fault` when nothing answers at the address
+found. Faults are traps with the guest-virtual address as tval.
 """
 
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ from lamina.isa.arch import CACHE, FETCH, READ, WRITE
 from lamina.isa.riscv import fields as f
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import Hart
-from lamina.isa.riscv.pmp import pmp_check
+from lamina.isa.riscv.pmp import allows_everything, pmp_check
 from lamina.isa.riscv.status import is_set
 
 INDEX_BITS = 9  # a table has 512 entries
 PTE_SIZE = 8
 NAPOT_BITS = 4  # the one contiguous size: 16 pages, 64 KiB
+BARE_SPACE = 1 << f.ASID_BITS  # no ASID
 CONTEXT_USER, CONTEXT_SUPERVISOR, CONTEXT_SUM, CONTEXT_MACHINE = range(4)
 
 
@@ -35,14 +36,18 @@ def translate() -> Routine:
     priv = h.select(access == FETCH, h.s.priv, _data_privilege(h))
     gpa = h.var(64, gva, "gpa")
     page_size = h.var(64, PAGE_SIZE, "page_size")
+    ok, whole = h.var(64, 1, "ok"), h.var(64, 1, "whole")
+    protected = ~allows_everything(h)
     with h.when((priv != f.MACHINE) & ((h.s.satp >> f.SATP_MODE_SHIFT) != f.BARE)):
-        found, found_size = h.call(walk(), gva, access, priv)
-        gpa.set(found)
-        page_size.set(found_size)
-    ok, whole = h.call(pmp_check(), gpa.get(), size, h.select(access == CACHE, READ, access), priv)
-    with h.when((ok == 0) | ((gpa.get() >> f.GPA_BITS) != 0)):
+        _Walk(h, gva, access, priv, protected).run(gpa, page_size)
+    with h.when(protected):
+        read = h.select(access == CACHE, READ, access)
+        checked = h.call(pmp_check(), gpa.get(), size, read, priv)
+        ok.set(checked[0])
+        whole.set(checked[1])
+    with h.when((ok.get() == 0) | ((gpa.get() >> f.GPA_BITS) != 0)):
         h.trap(_access_fault(h, access), gva)
-    return simplify(verify(h.finish(gpa.get(), page_size.get(), whole)))
+    return simplify(verify(h.finish(gpa.get(), page_size.get(), whole.get())))
 
 
 @cache
@@ -56,6 +61,21 @@ def context() -> Routine:
 
 
 @cache
+def space() -> Routine:
+    """space() -> (identifier, root, keep): the ASID, or a number of its own for bare mode.
+
+    satp as a whole is the root: another mode, too, makes another space. ASID 0 is what harts
+    without ASIDs have, and there some software expects a write of satp to flush.
+    """
+    h = Hart("space")
+    satp = h.s.satp
+    bare = (satp >> f.SATP_MODE_SHIFT) == f.BARE
+    asid = (satp >> f.ASID_SHIFT) & mask(f.ASID_BITS)
+    keep = (bare | (asid != 0)).zext(64)
+    return simplify(verify(h.finish(h.select(bare, BARE_SPACE, asid), satp, keep)))
+
+
+@cache
 def bus_fault() -> Routine:
     """bus_fault(gva, access): the access-fault exception where no RAM or device answers."""
     h = Hart("bus_fault", (64, 64))
@@ -64,47 +84,42 @@ def bus_fault() -> Routine:
     return simplify(verify(h.finish()))
 
 
-@cache
-def walk() -> Routine:
-    """walk(gva, access, priv) -> (gpa, page size): look the address up in the page tables."""
-    h = Hart("walk", (64, 64, 64))
-    gva, access, priv = h.params
-    w = _Walk(h, gva, access, priv)
-    satp = h.s.satp
-    levels = ((satp >> f.SATP_MODE_SHIFT) & 3) + 3  # modes 8, 9, 10: Sv39, Sv48, Sv57
-    unused = (64 - PAGE_SHIFT) - levels * INDEX_BITS
-    w.page_fault_if(((gva << unused).sar(unused)) != gva)
-    table = h.var(64, (satp & mask(f.PPN_BITS)) << PAGE_SHIFT, "table")
-    level = h.var(64, levels - 1, "level")
-    gpa, page_size = h.var(64, 0, "gpa"), h.var(64, 0, "page_size")
-    with h.loop():
-        shift = level.get() * INDEX_BITS + PAGE_SHIFT
-        index = (gva >> shift) & mask(INDEX_BITS)
-        address = table.get() + index * PTE_SIZE
-        pte = w.load_pte(address)
-        ppn = (pte >> f.PTE_PPN_SHIFT) & mask(f.PPN_BITS)
-        with h.when(is_set(pte, f.PTE_R | f.PTE_X)):
-            w.check_leaf(pte, ppn, level.get())
-            with h.when(w.up_to_date(pte, address)):
-                bits = shift + h.select(is_set(pte, f.PTE_N), NAPOT_BITS, 0)
-                w.found(ppn, bits, gpa, page_size)
-                h.leave_loop()
-        with h.otherwise():
-            pointer_reserved = f.PTE_D | f.PTE_A | f.PTE_U | f.PTE_N | f.PTE_PBMT
-            w.page_fault_if((level.get() == 0) | is_set(pte, pointer_reserved))
-            table.set(ppn << PAGE_SHIFT)
-            level.set(level.get() - 1)
-    return simplify(verify(h.finish(gpa.get(), page_size.get())))
-
-
 @dataclass
 class _Walk:
-    """The pieces of the walk, all about one address, kind of access and privilege."""
+    """Looking an address up in the page tables, for a kind of access and a privilege. `protected`:
+    what the PMP says must be asked for each entry (whose address has GPA_BITS at most)."""
 
     h: Hart
     gva: Val
     access: Val
     priv: Val
+    protected: Val
+
+    def run(self, gpa: Var, page_size: Var) -> None:
+        """The walk; sets where the address is and the size of the page."""
+        h, gva, satp = self.h, self.gva, self.h.s.satp
+        levels = ((satp >> f.SATP_MODE_SHIFT) & 3) + 3  # modes 8, 9, 10: Sv39, Sv48, Sv57
+        unused = (64 - PAGE_SHIFT) - levels * INDEX_BITS
+        self.page_fault_if(((gva << unused).sar(unused)) != gva)
+        table = h.var(64, (satp & mask(f.PPN_BITS)) << PAGE_SHIFT, "table")
+        shift = h.var(64, (levels - 1) * INDEX_BITS + PAGE_SHIFT, "shift")
+        with h.loop():
+            index = (gva >> shift.get()) & mask(INDEX_BITS)
+            address = table.get() + index * PTE_SIZE
+            pte = self.load_pte(address)
+            ppn = (pte >> f.PTE_PPN_SHIFT) & mask(f.PPN_BITS)
+            with h.when(is_set(pte, f.PTE_R | f.PTE_X)):
+                self.check_leaf(pte, ppn, shift.get())
+                with h.when(self.up_to_date(pte, address)):
+                    bits = shift.get() + h.select(is_set(pte, f.PTE_N), NAPOT_BITS, 0)
+                    self.found(ppn, bits, gpa, page_size)
+                    h.leave_loop()
+            with h.otherwise():
+                pointer_reserved = f.PTE_D | f.PTE_A | f.PTE_U | f.PTE_N | f.PTE_PBMT
+                bottom = shift.get() == PAGE_SHIFT
+                self.page_fault_if(bottom | is_set(pte, pointer_reserved))
+                table.set(ppn << PAGE_SHIFT)
+                shift.set(shift.get() - INDEX_BITS)
 
     def page_fault_if(self, condition: Val) -> None:
         h = self.h
@@ -117,12 +132,17 @@ class _Walk:
         with h.when(condition):
             h.trap(_access_fault(h, self.access), self.gva)
 
-    def load_pte(self, address: Val) -> Val:
-        """The entry at a guest-physical address: a read by the supervisor, then the checks that
-        leaves and pointers share."""
+    def check_protection(self, address: Val, access: int) -> None:
+        """Page tables are read and written with the supervisor's rights."""
         h = self.h
-        ok, _ = h.call(pmp_check(), address, PTE_SIZE, READ, f.SUPERVISOR)
-        self.access_fault_if(ok == 0)
+        with h.when(self.protected):
+            ok, _ = h.call(pmp_check(), address, PTE_SIZE, access, f.SUPERVISOR)
+            self.access_fault_if(ok == 0)
+
+    def load_pte(self, address: Val) -> Val:
+        """The entry at a guest-physical address, and the checks that leaves and pointers share."""
+        h = self.h
+        self.check_protection(address, READ)
         pte, found = h.phys_load(address, PTE_SIZE)
         self.access_fault_if(~found)
         write_only = (pte & (f.PTE_R | f.PTE_W)) == f.PTE_W
@@ -130,7 +150,7 @@ class _Walk:
         self.page_fault_if(invalid)
         return pte
 
-    def check_leaf(self, pte: Val, ppn: Val, level: Val) -> None:
+    def check_leaf(self, pte: Val, ppn: Val, shift: Val) -> None:
         """Permissions, memory type, alignment of superpages, the one NAPOT size."""
         h = self.h
         status = h.s.mstatus
@@ -145,8 +165,8 @@ class _Walk:
         memory_type = pte & f.PTE_PBMT
         typed = is_set(h.s.menvcfg, f.PBMTE) & (memory_type != f.PTE_PBMT)
         self.page_fault_if((memory_type != 0) & ~typed)
-        low = ppn & ((h.const(1) << (level * INDEX_BITS)) - 1)
-        not_64k = (level != 0) | ((ppn & mask(NAPOT_BITS)) != 1 << (NAPOT_BITS - 1))
+        low = ppn & ((h.const(1) << (shift - PAGE_SHIFT)) - 1)
+        not_64k = (shift != PAGE_SHIFT) | ((ppn & mask(NAPOT_BITS)) != 1 << (NAPOT_BITS - 1))
         self.page_fault_if((low != 0) | (is_set(pte, f.PTE_N) & not_64k))
 
     def up_to_date(self, pte: Val, address: Val) -> Val:
@@ -157,8 +177,7 @@ class _Walk:
         done = h.var(1, due == pte, "done")
         with h.when(due != pte):
             self.page_fault_if(~is_set(h.s.menvcfg, f.ADUE))
-            ok, _ = h.call(pmp_check(), address, PTE_SIZE, WRITE, f.SUPERVISOR)
-            self.access_fault_if(ok == 0)
+            self.check_protection(address, WRITE)
             before, stored = h.phys_cas(address, pte, due)
             self.access_fault_if(~stored)
             done.set(before == pte)

@@ -31,7 +31,8 @@ def pmp_check() -> Routine:
     gpa, size, access, priv = h.params
     page = gpa & ~(PAGE_SIZE - 1)
     settings = h.cat(h.s.pmpcfg2, h.s.pmpcfg0)
-    everything = _first_allows_everything(h, gpa)  # the usual case: nothing needs to be searched
+    # The usual case: nothing needs to be searched.
+    everything = allows_everything(h) & ((gpa >> f.GPA_BITS) == 0)
     ok = h.var(1, everything | (priv == f.MACHINE), "ok")
     whole = h.var(1, 1, "whole")
     active = h.var(BOTH, h.select(everything, 0, settings & ACTIVE), "active")
@@ -55,13 +56,12 @@ def pmp_check() -> Routine:
     return simplify(verify(h.finish(ok.get().zext(64), whole.get().zext(64))))
 
 
-def _first_allows_everything(h: Hart, gpa: Val) -> Val:
-    """One bit: entry 0 matches all of physical memory, `gpa` is in it, and all may do anything."""
+def allows_everything(h: Hart) -> Val:
+    """One bit: entry 0 matches all of physical memory and lets everybody do anything."""
     allowed = f.PMP_NAPOT << f.PMP_A_SHIFT | f.PMP_R | f.PMP_W | f.PMP_X
     entry = h.s.pmpcfg0 & (f.PMP_A | f.PMP_R | f.PMP_W | f.PMP_X)
     address = h.reg("pmpaddr", h.const(0))
-    everywhere = address == mask(f.PMP_ADDRESS_BITS)
-    return (entry == allowed) & everywhere & ((gpa >> f.GPA_BITS) == 0)
+    return (entry == allowed) & (address == mask(f.PMP_ADDRESS_BITS))
 
 
 def _range(h: Hart, index: Val, entry: Val) -> tuple[Val, Val]:

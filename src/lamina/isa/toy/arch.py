@@ -117,6 +117,11 @@ def _context() -> Routine:
     return _finish(b, b.const(0), b.const(0))
 
 
+def _space() -> Routine:
+    b = Builder("space")
+    return _finish(b, b.const(0), b.const(0), b.const(1))
+
+
 def _reset(pc: int = 0, vector: int = 0) -> dict[str, int]:
     return {"pc": pc, "vector": vector}
 
@@ -133,6 +138,7 @@ def arch() -> Arch:
             "translate": _translate(),
             "bus_fault": _bus_fault(),
             "context": _context(),
+            "space": _space(),
         },
         reset=_reset,
         illegal_cause=ILLEGAL,

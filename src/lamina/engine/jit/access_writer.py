@@ -1,0 +1,173 @@
+"""Accesses to guest memory in compiled regions, as LLVM text.
+
+The TLB is looked up in line; a miss calls a function of the runtime (`threaded/region_ir`) that
+does the access or finds the host's address. Neighbouring accesses share a look-up (`groups`). In
+small loops the page that was found last, and where it is in the host, are kept in variables for
+each base register, so that an access costs one comparison as long as it stays in the page. All that
+is found holds until the region is left. Base of the writer of regions.
+"""
+
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.engine.jit.groups import Group
+from lamina.engine.jit.register_writer import RAM, STATE, TLB, RegisterWriter
+from lamina.engine.threaded.layout import DATA_ENTRY, TLB_ENTRIES
+from lamina.ir.graph import Op
+
+NO_PAGE = -1  # what no address is after its low bits are cleared
+
+
+class AccessWriter(RegisterWriter):
+    """Loads, stores and atomic operations of one region's function."""
+
+    ram_metadata = RAM
+    offset: int  # of the instruction being written
+
+    def prepare_accesses(self) -> None:
+        """Called once before anything is written."""
+        self.groups: dict[int, Group] = {}  # of the basic block being written
+        self.recent: dict[str, None] = {}  # names of the variables for pages that were found last
+        self.leaves = False
+
+    def where(self, size: int) -> str:
+        """The arguments that tell the runtime which instruction this is."""
+        raise NotImplementedError
+
+    def aside(self) -> str:
+        """The label of an exit at the instruction being written, of which nothing was done yet."""
+        raise NotImplementedError
+
+    # -- finding the host's address --------------------------------------------------------------
+    def _entry(self, gva: str) -> str:
+        """The TLB entry for an address."""
+        shift = DATA_ENTRY.bit_length() - 1
+        number = self.temp(f"lshr i64 {gva}, {PAGE_SHIFT - shift}")
+        index = self.temp(f"and i64 {number}, {TLB_ENTRIES - 1 << shift}")
+        return self.temp(f"getelementptr inbounds i8, ptr %tlb, i64 {index}")
+
+    def _tag(self, entry: str, write: bool) -> str:
+        field = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 8") if write else entry
+        return self.temp(f"load i64, ptr {field}{TLB}")
+
+    def _addend(self, entry: str) -> str:
+        """Host minus guest address, as a pointer."""
+        field = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 16")
+        return self.temp(f"load ptr, ptr {field}{TLB}")
+
+    def _page(self, gva: str, size: int) -> str:
+        """What a tag is compared with. A misaligned access compares unequal: the runtime has to
+        see to it that it may lie across pages."""
+        return self.temp(f"and i64 {gva}, {-PAGE_SIZE | size - 1}")
+
+    def _host(self, gva: str, size: int, write: bool, call: str) -> str:
+        """A host pointer to `size` bytes at gva, if need be by a call of the runtime."""
+        group = self.groups.get(self.offset)
+        if group is not None:
+            return self._host_in(group, gva)
+        access = self.member.access
+        if self.loop is not None and access is not None:
+            return self._host_in_loop(gva, size, write, call)
+        entry, page = self._entry(gva), self._page(gva, size)
+        hit = self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
+        quick = self.temp(f"getelementptr i8, ptr {self._addend(entry)}, i64 {gva}")
+        here, miss, end = self.current, self.label("miss"), self.label("there")
+        self.branch(hit, end, miss, (1, 0))
+        slow = self._miss(miss, end, size, call)
+        self.open(end)
+        return self.temp(f"phi ptr [ {quick}, %{here} ], [ {slow}, %{miss} ]")
+
+    def _miss(self, miss: str, end: str, size: int, call: str) -> str:
+        """The block that calls the runtime, and goes on at `end` if the access is possible."""
+        self.open(miss)
+        self.flush()
+        slow = self.temp(f"call preserve_mostcc ptr {call}, {self.where(size)})")
+        gone = self.temp(f"icmp eq ptr {slow}, null")
+        self.leaves = True
+        self.branch(gone, "leave", end, (0, 1))
+        return slow
+
+    def _host_in_loop(self, gva: str, size: int, write: bool, call: str) -> str:
+        """The same by way of the page that was found last."""
+        access = self.member.access
+        assert access is not None
+        name = f"%last.{access.file}{access.index}.{'w' if write else 'r'}"
+        self.recent.setdefault(name)
+        page = self._page(gva, size)
+        last = self.temp(f"load i64, ptr {name}.page")
+        same = self.temp(f"icmp eq i64 {page}, {last}")
+        addend = self.temp(f"load ptr, ptr {name}.base")
+        quick = self.temp(f"getelementptr i8, ptr {addend}, i64 {gva}")
+        here, look, new = self.current, self.label("look"), self.label("new")
+        miss, end = self.label("miss"), self.label("there")
+        self.branch(same, end, look, (1, 0))
+        self.open(look)
+        entry = self._entry(gva)
+        hit = self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
+        self.branch(hit, new, miss, (1, 0))
+        self.open(new)
+        self.out(f"store i64 {page}, ptr {name}.page")
+        addend = self._addend(entry)
+        self.out(f"store ptr {addend}, ptr {name}.base")
+        found = self.temp(f"getelementptr i8, ptr {addend}, i64 {gva}")
+        self.close(f"br label %{end}")
+        slow = self._miss(miss, end, size, call)
+        self.open(end)
+        ways = f"[ {quick}, %{here} ], [ {found}, %{new} ], [ {slow}, %{miss} ]"
+        return self.temp(f"phi ptr {ways}")
+
+    def _host_in(self, group: Group, gva: str) -> str:
+        """A host pointer by the check of the access's group."""
+        if not group.base:
+            access = self.member.access
+            assert access is not None
+            low = self.temp(f"add i64 {gva}, {group.low - access.distance}")
+            entry = self._entry(low)
+            last = self.temp(f"add i64 {low}, {group.high - group.low - 1}")
+            page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
+            hits = [
+                self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
+                for write in [False] * group.reads + [True] * group.writes
+            ]
+            hit = hits[0] if len(hits) == 1 else self.temp(f"and i1 {hits[0]}, {hits[1]}")
+            group.base = self._addend(entry)
+            go = self.label("go")
+            self.branch(hit, go, self.aside(), (1, 0))
+            self.open(go)
+        return self.temp(f"getelementptr i8, ptr {group.base}, i64 {gva}")
+
+    # -- operations ------------------------------------------------------------------------------
+    def op_load(self, op: Op) -> None:
+        size, gva = op.attrs["size"], self.use(op.args[0])
+        pointer = self._host(gva, size, False, f"@region_read(ptr %s, i64 {gva}")
+        text = f"load i{8 * size}, ptr {pointer}, align 1{RAM}"
+        self.bind(op.results[0], self.temp(text))
+
+    def op_store(self, op: Op) -> None:
+        size, gva, value = op.attrs["size"], self.use(op.args[0]), self.use(op.args[1])
+        wide = value if size == 8 else self.temp(f"zext i{8 * size} {value} to i64")
+        call = f"@region_write(ptr %s, i64 {gva}, i64 {wide}"
+        pointer = self._host(gva, size, True, call)
+        self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1{RAM}")
+
+    def atomic_pointer(self, op: Op) -> str:
+        size, gva = op.attrs["size"], self.use(op.args[0])
+        return self._host(gva, size, True, f"@region_pointer(ptr %s, i64 {gva}")
+
+    def op_trap(self, op: Op) -> None:
+        cause, tval = (self.use(a) for a in op.args)
+        self.flush()
+        arguments = f"ptr %s, i64 {cause}, i64 {tval}, {self.where(0)}"
+        self.out(f"call preserve_mostcc void @region_trap({arguments})")
+        self.go_leave()
+
+    def leave(self) -> None:
+        self.out(f"store i64 {self.budget()}, ptr {self.engine_word('left_budget')}{STATE}")
+        self.go_leave()
+
+    def go_leave(self) -> None:
+        """The instruction was abandoned, and `left_budget` is set."""
+        self.leaves = True
+        self.close("br label %leave")
+
+    def budget(self, more: int = 0) -> str:
+        """The budget as it is at the instruction being written."""
+        raise NotImplementedError

@@ -1,0 +1,120 @@
+"""Deciding what is worth compiling: samples of where a vCPU is, and the regions around them.
+
+A place is looked at when it was seen a few times. Then what its pages' records remember of which
+code ran is forgotten, so that only what runs in the next milliseconds is taken into the region. The
+region is compiled if what was seen of it has cost about half of what its compilation will. One
+object for an engine; on the vCPU's thread.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.region import PageView, Region, form_region
+
+SECONDS_A_SAMPLE = 0.001
+SECONDS_A_REGION = 0.003  # of compilation
+SECONDS_AN_INSTRUCTION = 0.0002
+WORTH = 0.5
+FIRST_LOOK = 3  # samples
+OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
+NEVER = 1 << 30
+
+PageOf = Callable[[int], int]  # the address of a code page by its guest page number; 0: unknown
+
+
+@dataclass(eq=False, slots=True)
+class Spot:
+    """A region to be compiled, and the code pages that it was made from, by distance. `heat`: the
+    samples of its instructions so far; `done`: it is compiled, or will never be."""
+
+    region: Region
+    pages: dict[int, int]
+    heat: int
+    done: bool = False
+
+
+class HotSpots:
+    """Counts samples by code page and offset."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        view: Callable[[int], PageView],
+        forget: Callable[[int], None],
+        eager: bool,
+    ) -> None:
+        self._decoder = decoder
+        self._view = view
+        self._forget = forget  # decode a code page anew: which of its code ran is not known then
+        self._forgotten: dict[int, int] = {}  # when, by page
+        self._now = 0  # counts samples
+        self._eager = eager
+        self._seen: dict[tuple[int, int], int] = {}
+        self._due: dict[tuple[int, int], int] = {}
+        self._covered: dict[tuple[int, int], Spot] = {}  # instructions in regions
+
+    def clear(self) -> None:
+        """All code pages are gone."""
+        self._seen.clear()
+        self._due.clear()
+        self._covered.clear()
+        self._forgotten.clear()
+
+    def sample(self, pc: int, page_of: PageOf) -> Spot | None:
+        """Count a sample at a guest-virtual address that no region begins at; the region to
+        compile, if it is time."""
+        first, offset = pc >> PAGE_SHIFT, pc % PAGE_SIZE
+        page = page_of(first)
+        if page == 0:
+            return None
+        key = (page, offset)
+        count = self._seen[key] = self._seen.get(key, 0) + 1
+        covering = self._covered.get(key)
+        if covering is not None and not covering.done:
+            covering.heat += 1
+            return None
+        self._now += 1
+        if not self._eager and count < self._due.get(key, FIRST_LOOK):
+            return None
+        pages: dict[int, int] = {}
+
+        def find(number: int) -> PageView | None:
+            pages[number] = page_of(first + number)
+            return self._view(pages[number]) if pages[number] else None
+
+        region = form_region(self._decoder, find, offset)
+        if region is None:
+            self._due[key] = NEVER
+            return None
+        heat = sum(
+            self._seen.get((pages[o >> PAGE_SHIFT], o % PAGE_SIZE), 0) for o in region.members
+        )
+        cost = SECONDS_A_REGION + len(region.members) * SECONDS_AN_INSTRUCTION
+        if not self._eager:
+            if heat * SECONDS_A_SAMPLE < WORTH * cost:
+                self._due[key] = 2 * count
+                return None
+            if not self._fresh([pages[n] for n in region.pages]):
+                self._due[key] = count + 1
+                return None
+        self._due[key] = 8 * count  # in case that it gets lost with its page
+        # Where a region was left in its middle, shared checks of accesses seem to fail.
+        region.grouped = covering is None
+        spot = Spot(region, {n: pages[n] for n in region.pages}, heat)
+        for o in region.members:
+            self._covered[pages[o >> PAGE_SHIFT], o % PAGE_SIZE] = spot
+        return spot
+
+    def _fresh(self, pages: list[int]) -> bool:
+        """Whether the records of all pages tell of the last milliseconds; if not, they will."""
+        ages = []
+        for page in pages:
+            age = self._now - self._forgotten.get(page, -TOO_OLD)
+            if age >= TOO_OLD:
+                self._forget(page)
+                self._forgotten[page] = self._now
+                age = 0
+            ages.append(age)
+        return min(ages) >= OLD_ENOUGH

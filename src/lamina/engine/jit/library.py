@@ -1,0 +1,179 @@
+"""The compiled regions of a process, by the contents of the guest pages that they begin in.
+
+Regions are found by a cryptographic digest of a page's bytes, so that equal code is compiled once,
+whichever machine, process or run of Lamina it is in: what is compiled goes to the store on disk,
+and what is not in memory is looked for there. In memory a digest has a number, which compiled code
+compares where control moves into another page: no guest can make two different pages equal.
+
+An image that is kept has a description behind its code: the digests of its pages, its entries.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from lamina.base.bits import PAGE_SHIFT
+from lamina.base.errors import CodeError
+from lamina.engine.code.arena import CodeArenaFull, process_arena
+from lamina.engine.code.image import CodeImage
+from lamina.engine.code.store import CodeStore
+from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
+
+log = logging.getLogger(__name__)
+FUNCTION = "region"  # the symbol of a region's function
+ABOUT = "about"  # the symbol of its description
+CONTENT = "content."  # with a page's distance: the symbol for the number of its contents
+HALF = 32  # hex digits: a key is half of a page's digest, and half of the region's
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A region in memory: `entries` as offsets, `contents` the numbers of its pages by distance."""
+
+    address: int
+    entries: tuple[int, ...]
+    contents: dict[int, int]
+
+    def entries_in(self, content: int) -> Iterator[tuple[int, int]]:
+        """(number, offset in the page) of each entry in pages with these contents."""
+        for i, entry in enumerate(self.entries):
+            if self.contents[entry >> PAGE_SHIFT] == content:
+                yield i, entry & (1 << PAGE_SHIFT) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """A region's description: pages' digests by distance, entries, whether accesses are grouped,
+    a digest of which instructions it has."""
+
+    pages: dict[int, str]
+    entries: tuple[int, ...]
+    grouped: bool
+    members: str
+
+    def encode(self) -> bytes:
+        pages = {str(n): digest for n, digest in sorted(self.pages.items())}
+        return json.dumps([pages, self.entries, self.grouped, self.members]).encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "_About":
+        try:
+            pages, entries, grouped, members = json.loads(raw)
+            digests = {int(n): str(digest) for n, digest in pages.items()}
+            about = cls(digests, tuple(entries), bool(grouped), str(members))
+            whole = all(isinstance(e, int) and e >> PAGE_SHIFT in about.pages for e in entries)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CodeError(f"a region without a description: {error}") from None
+        if not whole or not 0 < len(entries) <= MAX_ENTRIES or len(about.pages) > MAX_PAGES + 1:
+            raise CodeError("a region's description is not of a region")
+        return about
+
+
+class RegionLibrary:
+    """All regions of one architecture that are known. Any thread may call it."""
+
+    def __init__(self, version: str, resolve: Callable[[str], int], store: CodeStore) -> None:
+        self._version = version  # what else the code depends on: Lamina, LLVM, the CPU
+        self._resolve = resolve
+        self._store = store
+        self._lock = threading.RLock()  # guards all below
+        self._numbers: dict[str, int] = {}
+        self._digests: list[str] = [""]
+        self._at: dict[int, list[Compiled]] = {}
+        self._known: set[str] = set()
+        self._kept: dict[str, list[str]] = {}  # keys in the store by their first half
+        for kept in store.scan():
+            self._kept.setdefault(kept.key[:HALF], []).append(kept.key)
+
+    def number(self, source: bytes) -> int:
+        """The number of the contents of a page with these bytes; its regions on disk, if there are
+        any, are loaded."""
+        digest = hashlib.blake2b(source, digest_size=32, person=b"page").hexdigest()
+        with self._lock:
+            number = self._numbers.get(digest)
+            if number is None:
+                number = self._number(digest)
+                self._load(digest)
+        return number
+
+    def at(self, number: int) -> list[Compiled]:
+        """The regions with entries in pages of these contents, in the order of their making."""
+        return self._at.get(number, [])
+
+    def knows(self, region: Region, contents: dict[int, int]) -> bool:
+        """Whether this very region was compiled, or is being compiled; from now on it is."""
+        with self._lock:
+            key = self._key(self._about(region, contents))
+            known = key in self._known
+            self._known.add(key)
+        return known
+
+    def add(self, region: Region, contents: dict[int, int], image: CodeImage) -> Compiled | None:
+        """Take in what was compiled, and keep it on disk; None if there is no room."""
+        about = self._about(region, contents)
+        text = image.text + about.encode()
+        symbols = {**image.symbols, ABOUT: len(image.text)}
+        image = CodeImage(text, symbols, image.relocations)
+        with self._lock:
+            compiled = self._place(about, image)
+        self._store.put(self._key(about), image)
+        return compiled
+
+    # -- with the lock ---------------------------------------------------------------------------
+    def _number(self, digest: str) -> int:
+        number = self._numbers.setdefault(digest, len(self._digests))
+        if number == len(self._digests):
+            self._digests.append(digest)
+        return number
+
+    def _about(self, region: Region, contents: dict[int, int]) -> _About:
+        pages = {n: self._digests[number] for n, number in contents.items()}
+        members = self._hash(" ".join(map(str, region.members)))
+        return _About(pages, region.entries, region.grouped, members)
+
+    def _prefix(self, digest: str) -> str:
+        """The first half of the keys of regions that start in a page."""
+        return self._hash(f"{self._version} {digest}")
+
+    def _key(self, about: _About) -> str:
+        start = about.pages[about.entries[0] >> PAGE_SHIFT]
+        return self._prefix(start) + self._hash(about.encode().decode())
+
+    def _hash(self, text: str) -> str:
+        return hashlib.blake2b(text.encode(), digest_size=HALF // 2).hexdigest()
+
+    def _load(self, digest: str) -> None:
+        """Take in the regions on disk that start in a page."""
+        for key in self._kept.pop(self._prefix(digest), ()):
+            image = self._store.get(key)
+            if image is None or key in self._known:
+                continue
+            try:
+                about = _About.decode(image.text[image.symbols.get(ABOUT, len(image.text)) :])
+                if self._key(about) != key:
+                    raise CodeError("a region is not the one that its key names")
+            except CodeError as error:
+                log.warning("code cache: %s; ignored", error)
+                continue
+            self._known.add(key)
+            self._place(about, image)
+
+    def _place(self, about: _About, image: CodeImage) -> Compiled | None:
+        contents = {n: self._number(digest) for n, digest in about.pages.items()}
+
+        def resolve(name: str) -> int:
+            if name.startswith(CONTENT):
+                return contents[int(name.removeprefix(CONTENT))]
+            return self._resolve(name)
+
+        try:
+            placed = process_arena().place(image, resolve)
+        except CodeArenaFull:
+            return None
+        compiled = Compiled(placed.address_of(FUNCTION), about.entries, contents)
+        for number in {contents[e >> PAGE_SHIFT] for e in about.entries}:
+            self._at.setdefault(number, []).append(compiled)
+        return compiled

@@ -1,0 +1,188 @@
+"""The shape of a region: its basic blocks, its loops, and what is known at the start of each.
+
+Two analyses over the blocks: which registers may be read before they are written (an entry loads
+only these), and which of the region's pages have surely been checked (control that moves into
+another page must check that it is the one that was compiled). Small loops are set apart: in them
+registers are only written to the state where control leaves. Called by `writer`.
+"""
+
+from dataclasses import dataclass, field
+
+from lamina.base.bits import PAGE_SHIFT
+from lamina.engine.jit.flow import Decoded
+from lamina.engine.jit.region import Region
+
+MAX_LOOP = 120  # instructions
+MAX_LOOP_WRITES = 16  # registers
+
+
+@dataclass(eq=False, slots=True)
+class Loop:
+    """A small loop: its blocks by first offset, and the registers that it writes."""
+
+    parts: frozenset[int]
+    writes: int
+
+
+@dataclass(slots=True)
+class Part:
+    """A basic block: straight instructions that need the same pages."""
+
+    first: int
+    offsets: list[int]
+    pages: frozenset[int]
+    successors: list[int] = field(default_factory=list)
+    reads: int = 0  # registers (bits as in Decoded) read before they are written
+    writes: int = 0
+    live: int = 0
+    known: frozenset[int] = frozenset()
+    changes: int = 0  # registers that may be written
+    loop: Loop | None = None
+
+
+def pages_of(offset: int, member: Decoded) -> frozenset[int]:
+    """The pages in which an instruction lies: two if it crosses."""
+    return frozenset((offset >> PAGE_SHIFT, (offset + member.length - 1) >> PAGE_SHIFT))
+
+
+def returns_of(region: Region) -> list[int]:
+    """Behind calls inside the region: where its returns are likely to go."""
+    members = region.members
+    return sorted(
+        o + m.length
+        for o, m in members.items()
+        if m.links and m.target is not None and o + m.length in members
+    )
+
+
+RETURNS = 1 << 40  # the offset of the block that all returns go through, behind all others
+
+
+def parts_of(region: Region) -> dict[int, Part]:
+    """The blocks by first offset, in the order of their addresses, with both analyses done; the
+    last one is the empty block `RETURNS`, which sends returns to where they go."""
+    parts = _cut(region)
+    parts[RETURNS] = Part(RETURNS, [], frozenset(), returns_of(region))
+    for part in list(parts.values())[:-1]:
+        _link(region, part)
+    _find_loops(parts)
+    _find_live(parts)
+    _find_known(region, parts)
+    return parts
+
+
+def _leaders(region: Region) -> set[int]:
+    leaders = set(region.entries)
+    for offset, m in region.members.items():
+        following = offset + m.length
+        if m.target is not None:
+            leaders.add(offset + m.target)
+        if m.target is not None or m.ends or m.indirect or not m.falls:
+            leaders.add(following)
+    return leaders
+
+
+def _cut(region: Region) -> dict[int, Part]:
+    leaders, parts = _leaders(region), {}
+    part: Part | None = None
+    expected = None
+    for offset in sorted(region.members):
+        m = region.members[offset]
+        pages = pages_of(offset, m)
+        if part is None or offset in leaders or offset != expected or pages != part.pages:
+            part = parts[offset] = Part(offset, [], pages)
+        part.offsets.append(offset)
+        part.reads |= m.reads & ~part.writes
+        part.writes |= m.writes
+        part.changes |= m.changes
+        expected = offset + m.length
+    return parts
+
+
+def _link(region: Region, part: Part) -> None:
+    last = part.offsets[-1]
+    m = region.members[last]
+    found = []
+    if m.target is not None:
+        found.append(last + m.target)
+    if m.falls and not m.ends:
+        found.append(last + m.length)
+    part.successors = [f for f in found if f in region.members]
+    if m.indirect and not m.links and not m.ends:
+        part.successors.append(RETURNS)
+
+
+def _find_loops(parts: dict[int, Part]) -> None:
+    """Set small loops apart, the largest that are small enough first. What they write is read
+    where control leaves, so it must be at hand."""
+    before: dict[int, list[int]] = {first: [] for first in parts}
+    for part in parts.values():
+        for s in part.successors:
+            before[s].append(part.first)
+    found = []
+    for part in parts.values():
+        for head in part.successors:
+            if head <= part.first:
+                blocks = _loop_blocks(parts, before, head, part.first)
+                if blocks is not None:
+                    found.append(blocks)
+    for blocks in sorted(found, key=len, reverse=True):
+        changes = 0
+        for b in blocks:
+            changes |= parts[b].changes
+        if changes.bit_count() > MAX_LOOP_WRITES or any(parts[b].loop for b in blocks):
+            continue
+        loop = Loop(blocks, changes)
+        for b in blocks:
+            parts[b].loop = loop
+            parts[b].reads |= loop.writes
+
+
+def _loop_blocks(
+    parts: dict[int, Part], before: dict[int, list[int]], head: int, tail: int
+) -> frozenset[int] | None:
+    """The blocks from which the jump at `tail` back to `head` is reached without passing `head`;
+    None if they are too many, or returns are among them."""
+    blocks, work, size = {head}, [tail], len(parts[head].offsets)
+    while work:
+        b = work.pop()
+        if b in blocks:
+            continue
+        blocks.add(b)
+        size += len(parts[b].offsets)
+        if b == RETURNS or size > MAX_LOOP:
+            return None
+        work += before[b]
+    return frozenset(blocks) if size <= MAX_LOOP else None
+
+
+def _find_live(parts: dict[int, Part]) -> None:
+    order = list(parts.values())[::-1]
+    changed = True
+    while changed:
+        changed = False
+        for part in order:
+            out = 0
+            for s in part.successors:
+                out |= parts[s].live
+            live = part.reads | out & ~part.writes
+            if live != part.live:
+                part.live, changed = live, True
+
+
+def _find_known(region: Region, parts: dict[int, Part]) -> None:
+    everything = frozenset(region.pages)
+    for part in parts.values():
+        part.known = everything
+    for entry in region.entries:
+        parts[entry].known = parts[entry].pages
+    work = list(region.entries)
+    while work:
+        part = parts[work.pop()]
+        for s in part.successors:
+            after = parts[s]
+            known = after.known & (part.known | after.pages)
+            if known != after.known:
+                after.known = known
+                work.append(s)
+    # Blocks that nothing reaches keep only what they need themselves.
