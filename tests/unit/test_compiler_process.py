@@ -18,16 +18,18 @@ from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import COMMAND, CompilerProcess
 from lamina.engine.compiler.protocol import Answer, Kind, Outcome, Request
 from lamina.engine.compiler.worker import architecture
-from lamina.engine.jit.request import ENTRY, encode
+from lamina.engine.jit.request import encode
 from lamina.isa.riscv import RISCV64
 
 PACK = Request(Kind.RUNTIME, RISCV64.source, "crypto")
-LOOP = (0x0000_0013, 0xFFDF_F06F)  # nop; jal x0, -4
-REGION = Request(
-    Kind.REGION,
-    RISCV64.source,
-    region=encode(b"".join(i.to_bytes(4, "little") for i in LOOP).ljust(4096, b"\0"), 0, True),
-)
+MODULE = """
+declare dso_local tailcc i64 @dispatch(ptr, ptr, i64)
+define tailcc i64 @region(ptr %s, ptr %r, i64 %b) {
+  %x = musttail call tailcc i64 @dispatch(ptr %s, ptr %r, i64 %b)
+  ret i64 %x
+}
+"""
+REGION = Request(Kind.REGION, RISCV64.source, region=encode(MODULE))
 
 
 @pytest.fixture
@@ -47,16 +49,15 @@ def test_packs_and_regions_are_compiled_elsewhere(compiler: CompilerProcess) -> 
     assert pack is not None and region is not None
     assert "forms.crypto" in CodeImage.decode(pack).symbols
     image = CodeImage.decode(region)
-    assert set(image.symbols) == {ENTRY}
-    assert {r.symbol for r in image.relocations} <= {"dispatch", "resume", "left"}
+    assert set(image.symbols) == {"region"}
+    assert {r.symbol for r in image.relocations} == {"dispatch"}
 
 
 def test_nothing_to_compile_is_no_trouble(
     compiler: CompilerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    zeroes = Request(Kind.REGION, RISCV64.source, region=encode(bytes(4096), 0, False))
     with caplog.at_level(logging.WARNING):
-        assert compiler.compile(zeroes) is None
+        assert compiler.compile(Request(Kind.REGION, RISCV64.source)) is None
     assert not caplog.records
 
 
@@ -67,8 +68,8 @@ def test_nothing_to_compile_is_no_trouble(
         Request(Kind.RUNTIME, "lamina.isa.riscv:EXTENSIONS", "core"),
         Request(Kind.RUNTIME, "lamina.isa.nowhere:ARCH", "core"),
         Request(Kind.RUNTIME, RISCV64.source, "no such pack"),
-        Request(Kind.REGION, RISCV64.source, region=b"too short"),
-        Request(Kind.REGION, RISCV64.source, region=encode(bytes(4096), 4095, False)),
+        Request(Kind.REGION, RISCV64.source, region=b"no module"),
+        Request(Kind.REGION, RISCV64.source, region=b"\xff"),
     ],
 )
 def test_what_cannot_be_compiled_is_told_and_the_next_request_answered(

@@ -4,7 +4,7 @@
 shared routines; nothing outside `isa/NAME` knows more of an instruction set than this.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lamina.ir.graph import Routine
@@ -62,6 +62,26 @@ class StateLayout:
         self.words = at
 
 
+class Routines(Mapping[str, Routine]):
+    """An architecture's routines, captured when they are first asked for: compiled code that comes
+    from the cache asks for none."""
+
+    def __init__(self, makers: dict[str, Callable[[], Routine]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Routine] = {}
+
+    def __getitem__(self, name: str) -> Routine:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 @dataclass(eq=False)
 class Arch:
     """One instruction set.
@@ -84,7 +104,7 @@ class Arch:
     name: str
     table: InsnTable
     layout: StateLayout
-    routines: dict[str, Routine]
+    routines: Mapping[str, Routine]
     reset: Callable[..., dict[str, int]]  # slot values at reset
     illegal_cause: int  # the exception cause of an undecodable instruction; tval is its bits
     contexts: int = 4

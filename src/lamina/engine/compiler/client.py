@@ -8,18 +8,20 @@ import atexit
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import lamina
 from lamina.base.errors import CodeError
 from lamina.engine.compiler.protocol import Answer, Outcome, Request, receive, send
+
+if TYPE_CHECKING:
+    import subprocess
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class CompilerProcess:
 
     def __init__(self, command: tuple[str, ...] = COMMAND) -> None:
         self._command = command
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: subprocess.Popen[bytes] | None = None  # imported at the start of one
         self._reader: threading.Thread | None = None
         self._waiting: dict[int, Done] = {}
         self._number = 0
@@ -81,6 +83,8 @@ class CompilerProcess:
             reader, self._reader = self._reader, None
         if child is None:
             return
+        import subprocess
+
         with suppress(OSError):
             cast(BinaryIO, child.stdin).close()
         try:
@@ -96,6 +100,8 @@ class CompilerProcess:
         """Whether the process runs; `_lock` is held."""
         if self._child is not None:
             return True
+        import subprocess
+
         package = str(Path(lamina.__file__).parents[1])
         more = os.environ.get("PYTHONPATH")
         path = os.pathsep.join([package, more] if more else [package])

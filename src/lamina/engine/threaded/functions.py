@@ -7,7 +7,7 @@ instruction was abandoned and the state is exact. Handlers are written by `handl
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.float_ir import FloatWriter
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
-from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import EVENTS, TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, WRITE, Arch
 
@@ -244,9 +244,6 @@ class MemoryWriter(FloatWriter):
         self.before_call()
         event = EVENTS.index(op.attrs["event"])
         self.out(f"call void @notify(ptr %s, i64 {event}, i64 {self.use(op.args[0])})")
-
-
-EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells the machine
 
 
 class RoutineWriter(MemoryWriter):

@@ -38,6 +38,8 @@ SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at
 MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
 ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Python side only
 
+EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells the machine
+
 _WORDS = (
     "cur_page",  # the code page that runs
     "pc_bias",  # guest pc = pc_bias + (record address >> 3)
