@@ -20,6 +20,7 @@ from lamina.engine.jit.region import (
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
+ENTRY = "region"  # the function of the image
 
 _HEAD = struct.Struct("<HHHB")  # numbers of pages, entries, members; whether accesses are grouped
 _OFFSET = struct.Struct("<i")

@@ -35,7 +35,7 @@ class Job:
 
 
 class CompilerService:
-    """Compiles regions of one architecture in the background."""
+    """Has regions of one architecture compiled in the background."""
 
     def __init__(self, arch: Arch, library: RegionLibrary) -> None:
         self._arch = arch

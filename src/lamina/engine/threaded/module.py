@@ -29,7 +29,6 @@ from lamina.isa.arch import CORE_PACK, Arch
 
 _DEFINE = re.compile(r"^define (internal |dso_local )?(.*?)@([\w.]+)\((.*?)\)", re.MULTILINE)
 _NAME = re.compile(r'@(?:"([^"]+)"|([\w.]+))')
-_HAND_WRITTEN = (boundary, fetch, memory, region, tlb, flushes, remote, state)
 _COLD = {"call", "rmw", "cas"}
 
 
@@ -67,12 +66,6 @@ class _Pack:
             fast, slow = self._handler(handler)
             (cold if self._is_cold(handler) else hot).append(fast)
             cold += [slow] if slow else []
-        for insn in {h.insn.name: h.insn for h in table.handlers}.values():
-            routine = expand_floats(insn.routine)
-            if has_rare_cases(routine):
-                whole = WholeWriter(insn, routine, self._arch, self._layout)
-                cold.append(whole.text())
-                self._declares |= whole.declares
         for routine in self._routines():
             writer = RoutineWriter(routine, self._arch, self._layout)
             hot.append(writer.text())
