@@ -136,11 +136,12 @@ class RegionWriter(AccessWriter):
             self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
         # An entry must get on: it has no way out before it has done something.
         rare = self.member.restartable and offset not in self.region.entries
-        self.escape, self.escapes = (self.label("rare") if rare else ""), False
+        way = self.label("rare") if rare else ""
+        self.escape, self.escapes = way, False
         self.within = group_within(self.routine) if rare and not self.member.access else None
         self.block(self.routine.body)
-        if self.escapes:
-            self._asides.append(_Aside(self.escape, offset, self._retired, self.loop))
+        if self.escapes and way:
+            self._asides.append(_Aside(way, offset, self._retired, self.loop))
         if self.closed:
             return
         self._retired += 1
