@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
@@ -61,15 +62,16 @@ class CompilerService:
 
     def _ask(self) -> None:
         """Give the compiler process what is hottest, if it is not busy."""
-        with self._changed:
-            if not self._jobs or self._asked >= AHEAD:
-                return
-            job = max(self._jobs, key=lambda job: job.spot.heat)
-            self._jobs.remove(job)
-            self._asked += 1
-        request = Request(Kind.REGION, self._arch.source, region=encode(job.spot.region))
-        if not compiler_process().submit(request, lambda image: self._answered(job, image)):
-            self._answered(job, None)
+        while True:
+            with self._changed:
+                if not self._jobs or self._asked >= AHEAD:
+                    return
+                job = max(self._jobs, key=lambda job: job.spot.heat)
+                self._jobs.remove(job)
+                self._asked += 1
+            request = Request(Kind.REGION, self._arch.source, region=encode(job.spot.region))
+            if not compiler_process().submit(request, partial(self._answered, job)):
+                self._finish(job, None)
 
     def _answered(self, job: Job, image: bytes | None) -> None:
         compiled = None
@@ -79,8 +81,11 @@ class CompilerService:
                 compiled = self.library.add(job.spot.region, job.contents, decoded)
             except CodeError as error:
                 log.warning("a region is not used: %s", error)
+        self._finish(job, compiled)
+        self._ask()
+
+    def _finish(self, job: Job, compiled: Compiled | None) -> None:
         job.done(compiled)
         with self._changed:
             self._asked -= 1
             self._changed.notify_all()
-        self._ask()
