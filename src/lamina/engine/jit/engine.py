@@ -1,6 +1,6 @@
 """The optimising engine: the threaded engine, with compiled regions where the guest is hot.
 
-A sampler thread asks running vCPUs where they are, about 1,000 times a second; what is seen often
+A sampler thread asks running vCPUs where they are, up to 1,000 times a second; what is seen often
 is compiled in the background (`service`), and its records then lead into the compiled region.
 Nothing else changes: regions are entered by a record and leave to one, and vanish with their page.
 """
@@ -35,6 +35,8 @@ from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
+FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
+MAX_WEIGHT = 16
 MAX_REWRITTEN = 16  # times that the code of a page may change and be compiled again
 
 
@@ -46,12 +48,15 @@ def compiler(arch: Arch) -> CompilerService:
 
 
 class Sampler:
-    """Asks every running engine for a sample, again and again."""
+    """Asks every running engine for a sample, again and again: the more often, the more of them
+    find something to do."""
 
     def __init__(self) -> None:
         self._engines: WeakSet[JitEngine] = WeakSet()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards the two above
+        self.weight = 1  # the time between samples, in SECONDS_A_SAMPLE
+        self._useful = self._useless = 0  # samples since the weight was changed
 
     def add(self, engine: "JitEngine") -> None:
         """From now on, until the engine is gone. Cheap if it is known already."""
@@ -70,9 +75,24 @@ class Sampler:
         with self._lock:
             return [engine for engine in self._engines if engine.running]
 
+    def note(self, useful: bool) -> None:
+        """Whether a sample found code that is not compiled. Called by all engines; a lost count
+        does no harm."""
+        if useful:
+            self._useful += 1
+        else:
+            self._useless += 1
+        if self._useful >= FEW:
+            self.weight = max(1, self.weight // 2)
+        elif self._useless >= MANY:
+            self.weight = min(MAX_WEIGHT, self.weight * 2)
+        else:
+            return
+        self._useful = self._useless = 0
+
     def _run(self) -> None:
         while True:
-            time.sleep(SECONDS_A_SAMPLE)
+            time.sleep(self.weight * SECONDS_A_SAMPLE)
             with self._lock:
                 engines = list(self._engines)
                 if not engines:
@@ -143,7 +163,9 @@ class JitEngine(ThreadedEngine):
         self._look_at_new_pages()
         pc = self.vcpu.pc
         page = self._page_of(pc >> PAGE_SHIFT)
-        if page == 0 or self._is_linked(page, pc % PAGE_SIZE):
+        linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
+        SAMPLER.note(not linked)
+        if linked:
             return
         if self._content(page) == 0:
             times = self._rewritten[page] = self._rewritten.get(page, 0) + 1
@@ -152,7 +174,7 @@ class JitEngine(ThreadedEngine):
             self._identify(page)
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
-        spot = self._spots.sample(pc, self._page_of)
+        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight)
         if spot is not None:
             self._submit(spot)
 

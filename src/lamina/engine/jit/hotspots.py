@@ -75,18 +75,18 @@ class HotSpots:
         self._spots.clear()
         self._forgotten.clear()
 
-    def sample(self, pc: int, page_of: PageOf) -> Spot | None:
+    def sample(self, pc: int, page_of: PageOf, weight: int = 1) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
-        compile, if it is time."""
+        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE."""
         first, offset = pc >> PAGE_SHIFT, pc % PAGE_SIZE
         page = page_of(first)
         if page == 0:
             return None
         key = (page, offset)
-        count = self._seen[key] = self._seen.get(key, 0) + 1
+        count = self._seen[key] = self._seen.get(key, 0) + weight
         covering = self._covering(page, offset)
         if covering is not None and not covering.done:
-            covering.heat += 1
+            covering.heat += weight
             return None
         self._now += 1
         if not self._eager and count < self._due.get(key, FIRST_LOOK):
@@ -105,8 +105,9 @@ class HotSpots:
             self._seen.get((pages[o >> PAGE_SHIFT], o % PAGE_SIZE), 0) for o in region.members
         )
         if not self._eager:
-            if heat * SECONDS_A_SAMPLE < WORTH * self._cost(len(region.members)):
-                self._due[key] = 2 * count
+            wanted = WORTH * self._cost(len(region.members)) / SECONDS_A_SAMPLE
+            if heat < wanted:
+                self._due[key] = int(count * max(2.0, wanted / heat))
                 return None
             if not self._fresh([pages[n] for n in region.pages]):
                 self._due[key] = count + 1
