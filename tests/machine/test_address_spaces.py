@@ -81,6 +81,25 @@ def test_bare_mode_is_no_address_space(build: Build) -> None:
         assert run(m, x10=asid(a, 7)) == 0x13131
 
 
+def test_a_hart_that_resumes_without_its_address_space(build: Build) -> None:
+    """SBI's non-retentive suspend puts satp to 0. Back with its satp, the hart sees its pages."""
+    value = asid(guests.satp(ROOTS[0]), 5)
+    turn_on, load = f"li t1, {value}; csrw satp, t1\n", f"li s1, {FRAMES[3]}; ld t0, 0(s1)\n"
+    source = f"{turn_on}{load}li t1, 9; bne t0, t1, bad; csrwi sie, 2; csrsi sip, 2\n"
+    source += "li a0, 0x80000000; la a1, resume; li a2, 0; li a6, 3; li a7, 0x48534d; ecall\n"
+    source += f"bad: {guests.finish(1)}resume: {load}li t1, 3; bne t0, t1, bad\n"
+    source += f"{turn_on}{load}li t1, 9; bne t0, t1, bad\n{guests.finish()}"
+    with build(source, firmware="none") as m:
+        guests.map_identity(m, ROOTS[0])
+        write_entry(m, ROOTS[0] + 8 * 2, guests.table(ROOTS[1]))
+        for n in range(512):
+            at = 0x8180_0000 if n == 4 else 0x8000_0000 + (n << 21)
+            write_entry(m, ROOTS[1] + 8 * n, guests.leaf(at))
+        m.memory.write(FRAMES[3], (3).to_bytes(8, "little"))
+        m.memory.write(FRAMES[3] + 0x100_0000, (9).to_bytes(8, "little"))
+        assert m.run(timeout=60) == Outcome("poweroff")
+
+
 def test_more_address_spaces_than_are_kept(build: Build) -> None:
     """Twenty, round and round: each time every one sees its own page, and its own stores."""
     count = 20

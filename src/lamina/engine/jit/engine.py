@@ -95,7 +95,9 @@ class JitEngine(ThreadedEngine):
         self.running = False
         self._generation = 0
         self._compiler = compiler(arch)
-        self._spots = HotSpots(self._compiler.decoder, self._view, self._forget, self.eager)
+        self._spots = HotSpots(
+            self._compiler.decoder, self._view, self._forget, self._compiler.cost, self.eager
+        )
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
         self._known_pages = 0  # up to this address pages were looked at

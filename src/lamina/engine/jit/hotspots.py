@@ -14,8 +14,6 @@ from lamina.engine.jit.flow import Decoder
 from lamina.engine.jit.region import PageView, Region, form_region
 
 SECONDS_A_SAMPLE = 0.001
-SECONDS_A_REGION = 0.003  # of compilation
-SECONDS_AN_INSTRUCTION = 0.0002
 WORTH = 0.5
 FIRST_LOOK = 3  # samples
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
@@ -43,11 +41,13 @@ class HotSpots:
         decoder: Decoder,
         view: Callable[[int], PageView],
         forget: Callable[[int], None],
+        cost: Callable[[int], float],
         eager: bool,
     ) -> None:
         self._decoder = decoder
         self._view = view
         self._forget = forget  # decode a code page anew: which of its code ran is not known then
+        self._cost = cost  # seconds to compile so many instructions
         self._forgotten: dict[int, int] = {}  # when, by page
         self._now = 0  # counts samples
         self._eager = eager
@@ -91,9 +91,8 @@ class HotSpots:
         heat = sum(
             self._seen.get((pages[o >> PAGE_SHIFT], o % PAGE_SIZE), 0) for o in region.members
         )
-        cost = SECONDS_A_REGION + len(region.members) * SECONDS_AN_INSTRUCTION
         if not self._eager:
-            if heat * SECONDS_A_SAMPLE < WORTH * cost:
+            if heat * SECONDS_A_SAMPLE < WORTH * self._cost(len(region.members)):
                 self._due[key] = 2 * count
                 return None
             if not self._fresh([pages[n] for n in region.pages]):

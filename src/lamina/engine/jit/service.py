@@ -6,6 +6,7 @@ can overtake. Answers come on its client's thread. One service for a process and
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,9 @@ from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
 AHEAD = 2  # regions that the compiler process has at a time
+INSTRUCTIONS_A_REGION = 15  # what a region costs beside its instructions, in instructions
+FIRST_GUESS = 0.0002  # seconds an instruction
+LEARNED = 1000  # instructions that make the first guess forgotten
 
 Done = Callable[[Compiled | None], None]
 
@@ -44,7 +48,9 @@ class CompilerService:
         self.library = library
         self._jobs: list[Job] = []
         self._asked = 0
-        self._changed = threading.Condition()  # guards the two above
+        self._since = 0.0  # since when the compiler process has been busy with what it does now
+        self._spent, self._compiled = FIRST_GUESS * LEARNED, LEARNED  # seconds, instructions
+        self._changed = threading.Condition()  # guards the five above
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
         """Queue a region; `done` is called on any thread."""
@@ -54,6 +60,11 @@ class CompilerService:
         with self._changed:
             self._jobs.append(Job(spot, contents, done))
         self._ask()
+
+    def cost(self, instructions: int) -> float:
+        """Seconds that it will take to compile so many instructions, by what it took so far: more
+        on a slow or busy host."""
+        return (instructions + INSTRUCTIONS_A_REGION) * self._spent / self._compiled
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
@@ -68,6 +79,8 @@ class CompilerService:
                     return
                 job = max(self._jobs, key=lambda job: job.spot.heat)
                 self._jobs.remove(job)
+                if self._asked == 0:
+                    self._since = time.monotonic()
                 self._asked += 1
             request = Request(Kind.REGION, self._arch.source, region=encode(job.spot.region))
             if not compiler_process().submit(request, partial(self._answered, job)):
@@ -81,6 +94,11 @@ class CompilerService:
                 compiled = self.library.add(job.spot.region, job.contents, decoded)
             except CodeError as error:
                 log.warning("a region is not used: %s", error)
+        with self._changed:
+            now = time.monotonic()
+            self._spent += now - self._since
+            self._compiled += len(job.spot.region.members) + INSTRUCTIONS_A_REGION
+            self._since = now
         self._finish(job, compiled)
         self._ask()
 

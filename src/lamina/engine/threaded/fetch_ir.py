@@ -270,7 +270,7 @@ here:
   %known = icmp eq i32 %bits, %insn
   br i1 %known, label %go, label %new
 new:
-  call void @decode(ptr %rec, i32 %insn, i64 0, i1 true, i1 true)
+  call void @decode(ptr %s, ptr %rec, i32 %insn, i64 0, i1 true, i1 true)
   %rec2 = getelementptr inbounds i8, ptr %rec, i64 {two_records}
   call void @set_handler(ptr %rec2, ptr @h.edge)
   br label %go
@@ -293,6 +293,8 @@ define internal preserve_nonecc i64 @h.missing(ptr %s, ptr %r, i64 %b) noinline 
   %wide = zext i32 %pack to i64
   call void @set_word(ptr %s, i64 {at[missing_pack]}, i64 %wide)
   store i32 0, ptr %r
+  %raw.p = getelementptr inbounds i8, ptr %r, i64 12
+  store i32 0, ptr %raw.p
   call void @set_word(ptr %s, i64 {at[exit_code]}, i64 {MISSING_PACK})
   %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
   store atomic i64 {always}, ptr %pend.p seq_cst, align 8

@@ -136,8 +136,9 @@ some:
   %t = and i64 %req, {tlb_request}
   %t.on = icmp ne i64 %t, 0
   br i1 %t.on, label %flush, label %after.flush
-flush:
+flush:  ; who asks for it may have changed the state, too
   call void @tlb_flush(ptr %s)
+  call void @tlb_space(ptr %s)
   br label %after.flush
 after.flush:
   %i = and i64 %req, {icache_request}
