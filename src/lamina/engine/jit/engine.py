@@ -1,6 +1,6 @@
 """The optimising engine: the threaded engine, with compiled regions where the guest is hot.
 
-A sampler thread asks running vCPUs where they are, about 1,000 times a second; what is seen often
+A sampler thread asks running vCPUs where they are, up to 1,000 times a second; what is seen often
 is compiled in the background (`service`), and its records then lead into the compiled region.
 Nothing else changes: regions are entered by a record and leave to one, and vanish with their page.
 """
@@ -35,6 +35,10 @@ from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
+FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
+MAX_WEIGHT = 16
+MAX_REWRITTEN = 16  # times that the code of a page may change and be compiled again
+
 
 @cache
 def compiler(arch: Arch) -> CompilerService:
@@ -44,12 +48,15 @@ def compiler(arch: Arch) -> CompilerService:
 
 
 class Sampler:
-    """Asks every running engine for a sample, again and again."""
+    """Asks every running engine for a sample, again and again: the more often, the more of them
+    find something to do."""
 
     def __init__(self) -> None:
         self._engines: WeakSet[JitEngine] = WeakSet()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards the two above
+        self.weight = 1  # the time between samples, in SECONDS_A_SAMPLE
+        self._useful = self._useless = 0  # samples since the weight was changed
 
     def add(self, engine: "JitEngine") -> None:
         """From now on, until the engine is gone. Cheap if it is known already."""
@@ -63,9 +70,29 @@ class Sampler:
                 )
                 self._thread.start()
 
+    def running(self) -> "list[JitEngine]":
+        """The engines that run now."""
+        with self._lock:
+            return [engine for engine in self._engines if engine.running]
+
+    def note(self, useful: bool) -> None:
+        """Whether a sample found code that is not compiled. Called by all engines; a lost count
+        does no harm."""
+        if useful:
+            self._useful += 1
+        else:
+            self._useless += 1
+        if self._useful >= FEW:
+            self.weight = max(1, self.weight // 2)
+        elif self._useless >= MANY:
+            self.weight = min(MAX_WEIGHT, self.weight * 2)
+        else:
+            return
+        self._useful = self._useless = 0
+
     def _run(self) -> None:
         while True:
-            time.sleep(SECONDS_A_SAMPLE)
+            time.sleep(self.weight * SECONDS_A_SAMPLE)
             with self._lock:
                 engines = list(self._engines)
                 if not engines:
@@ -93,13 +120,15 @@ class JitEngine(ThreadedEngine):
         on_notify: Callable[[str, int], None] = lambda event, value: None,
     ) -> None:
         self.running = False
-        self._generation = 0
+        self._generation = 0  # counts how often the code pages went
+        self._rewritten: dict[int, int] = {}  # how often code pages were given a number
         self._compiler = compiler(arch)
         self._spots = HotSpots(
             self._compiler.decoder, self._view, self._forget, self._compiler.cost, self.eager
         )
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
+        self._regions_of = self._compiler.library.generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
         self._arena_start = ctypes.addressof(self._arena_anchor)
@@ -109,6 +138,7 @@ class JitEngine(ThreadedEngine):
     def run(self, budget: int) -> Exit:
         self.running = True
         SAMPLER.add(self)
+        self._leave_old_regions()
         try:
             return super().run(budget)
         finally:
@@ -122,22 +152,29 @@ class JitEngine(ThreadedEngine):
     def _empty_arena(self) -> None:
         self._generation += 1
         self._known_pages = 0
+        self._rewritten.clear()
         self._spots.clear()
         super()._empty_arena()
 
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
+        self._leave_old_regions()
         self.link_ready()
         self._look_at_new_pages()
         pc = self.vcpu.pc
         page = self._page_of(pc >> PAGE_SHIFT)
-        if page == 0 or self._is_linked(page, pc % PAGE_SIZE):
+        linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
+        SAMPLER.note(not linked)
+        if linked:
             return
         if self._content(page) == 0:
+            times = self._rewritten[page] = self._rewritten.get(page, 0) + 1
+            if times > MAX_REWRITTEN:
+                return  # compiling would not come to an end
             self._identify(page)
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
-        spot = self._spots.sample(pc, self._page_of)
+        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight)
         if spot is not None:
             self._submit(spot)
 
@@ -145,7 +182,7 @@ class JitEngine(ThreadedEngine):
         """Lead records into the regions that are compiled."""
         while self._ready:
             spot, compiled, generation = self._ready.popleft()
-            if generation != self._generation:
+            if (generation, compiled.generation) != (self._generation, self._regions_of):
                 continue
             for page in spot.pages.values():
                 content = self._content(page)
@@ -158,14 +195,34 @@ class JitEngine(ThreadedEngine):
         generation = self._generation
 
         def done(compiled: Compiled | None) -> None:
-            spot.done = True
+            spot.finish()
             if compiled is not None:
                 self._ready.append((spot, compiled, generation))
                 self.vcpu.request(REQUEST_SAMPLE)
 
         number = self._compiler.library.number
+        assert spot.region is not None
         contents = {n: number(source) for n, source in spot.region.pages.items()}
-        self._compiler.submit(spot, contents, done)
+        if 0 in contents.values():
+            done(None)
+        else:
+            self._compiler.submit(spot, contents, done)
+
+    def _leave_old_regions(self) -> None:
+        """If all regions were given up, lead no record into them any more; the last of the running
+        vCPUs to do so frees them."""
+        library = self._compiler.library
+        generation = library.generation
+        if self._regions_of == generation:
+            return
+        end = self.vcpu.words[self.layout.at["arena_next"] // 8]
+        for page in range(self._arena_start, end, CODE_PAGE):
+            ctypes.memset(page, 0, PAGE_RECORDS * RECORD)
+            ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = 0
+        self._ready.clear()
+        self._spots.clear()
+        self._regions_of = generation
+        library.free(min(e._regions_of for e in SAMPLER.running() if e._compiler is self._compiler))
 
     # -- linking ---------------------------------------------------------------------------------
     def _look_at_new_pages(self) -> None:

@@ -65,7 +65,9 @@ class _Aside:
 class RegionWriter(AccessWriter):
     """Writes one region."""
 
-    def __init__(self, name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> None:
+    def __init__(
+        self, name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout
+    ) -> None:
         start = region.entries[0]
         super().__init__(region.members[start].routine, arch, layout)
         self.prepare_registers()
@@ -398,7 +400,7 @@ class RegionWriter(AccessWriter):
         super().op_call(op)
 
 
-def region_module(name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> str:
+def region_module(name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout) -> str:
     """An LLVM module of one region. The numbers of its pages' contents, which only the process
     knows that runs it, are the addresses of symbols `content.DISTANCE`."""
     writer = RegionWriter(name, region, arch, layout)
