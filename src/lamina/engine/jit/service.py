@@ -105,6 +105,11 @@ class CompilerService:
                 compiled = self.library.add(job.region, job.contents, decoded)
             except CodeError as error:
                 log.warning("a region is not used: %s", error)
+        with self._changed:
+            now = time.monotonic()
+            self._spent += now - self._since
+            self._compiled += len(job.region.members) + INSTRUCTIONS_A_REGION
+            self._since = now
         self._finish(job, compiled)
         self._ask()
 
@@ -112,8 +117,4 @@ class CompilerService:
         job.done(compiled)
         with self._changed:
             self._asked -= 1
-            now = time.monotonic()
-            self._spent += now - self._since
-            self._compiled += len(job.region.members) + INSTRUCTIONS_A_REGION
-            self._since = now
             self._changed.notify_all()
