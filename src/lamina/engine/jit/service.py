@@ -15,6 +15,7 @@ from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
+from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.outline import OutlineDecoder, Step
@@ -45,10 +46,11 @@ class Job:
 class CompilerService:
     """Has regions of one architecture compiled in the background."""
 
-    def __init__(self, arch: Arch, library: RegionLibrary) -> None:
+    def __init__(self, arch: Arch, library: RegionLibrary, heat: Heat) -> None:
         self._arch = arch
         self.decoder = OutlineDecoder(arch)
         self.library = library
+        self.heat = heat
         self._jobs: list[Job] = []
         self._asked = 0
         self._since = 0.0  # since when the compiler process has been busy with what it does now
