@@ -267,7 +267,10 @@ here:
   %rec = getelementptr inbounds i8, ptr %page, i64 {CROSSING_OFFSET}
   %bits.p = getelementptr inbounds i8, ptr %rec, i64 12
   %bits = load i32, ptr %bits.p
-  %known = icmp eq i32 %bits, %insn
+  %same = icmp eq i32 %bits, %insn
+  %handler = load i32, ptr %rec
+  %decoded = icmp ne i32 %handler, 0  ; it is 0 once more if a pack was missing
+  %known = and i1 %same, %decoded
   br i1 %known, label %go, label %new
 new:
   call void @decode(ptr %s, ptr %rec, i32 %insn, i64 0, i1 true, i1 true)
