@@ -388,6 +388,22 @@ ready:
   ret i64 %r1
 }}
 
+; Begin an instruction again that a compiled region has tried and left. The attempt may have raised
+; flags in the host's FPU that the instruction itself will raise, and nothing else may be seen of it:
+; so where a boundary is due, the instruction comes first.
+define dso_local preserve_nonecc i64 @resume(ptr %s, ptr %pc, i64 %b) noinline {{
+  %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
+  %pend = load atomic i64, ptr %pend.p monotonic, align 8
+  %quiet = icmp sgt i64 %b, %pend
+  br i1 %quiet, label %go, label %busy
+go:
+  %r0 = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r0
+busy:
+  %r1 = musttail call preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r1
+}}
+
 ; Entry points for Python.
 define i64 @decode_address() {{
   ret i64 ptrtoint (ptr @h.decode to i64)
