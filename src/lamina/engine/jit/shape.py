@@ -7,6 +7,7 @@ registers are only written to the state where control leaves. Called by `writer`
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from lamina.base.bits import PAGE_SHIFT
 from lamina.engine.jit.flow import Decoded
@@ -73,8 +74,11 @@ def parts_of(region: Region[Decoded]) -> dict[int, Part]:
 
 def _leaders(region: Region[Decoded]) -> set[int]:
     leaders = set(region.entries)
-    for offset, m in region.members.items():
+    for offset, after in pairwise([*sorted(region.members), RETURNS]):
+        m = region.members[offset]
         following = offset + m.length
+        if following != after:  # there is a gap, or an instruction begins within this one
+            leaders.add(following)
         if m.target is not None:
             leaders.add(offset + m.target)
         if m.target is not None or m.ends or m.indirect or not m.falls:
