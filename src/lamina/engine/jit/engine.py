@@ -6,32 +6,29 @@ Nothing else changes: regions are entered by a record and leave to one, and vani
 """
 
 import ctypes
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
-from weakref import WeakSet
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
-from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.code.store import code_store
-from lamina.engine.jit.hotspots import SECONDS_A_SAMPLE, HotSpots, Spot
+from lamina.engine.jit.hotspots import HotSpots, Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.region import PageView
 from lamina.engine.jit.service import CompilerService
+from lamina.engine.statistics import EngineStatistics
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.threaded.layout import (
     CODE_PAGE,
     CONTENT_OFFSET,
-    FETCH_ENTRY,
     PAGE_RECORDS,
     RECORD,
-    SOURCE_OFFSET,
-    TLB_ENTRIES,
 )
 from lamina.engine.threaded.runtime import code_version, runtime
+from lamina.engine.threaded.sampler import RegionSeen
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
@@ -43,46 +40,11 @@ def compiler(arch: Arch) -> CompilerService:
     return CompilerService(arch, RegionLibrary(code_version(arch), runtime(arch).resolve, store))
 
 
-class Sampler:
-    """Asks every running engine for a sample, again and again."""
-
-    def __init__(self) -> None:
-        self._engines: WeakSet[JitEngine] = WeakSet()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # guards the two above
-
-    def add(self, engine: "JitEngine") -> None:
-        """From now on, until the engine is gone. Cheap if it is known already."""
-        if engine in self._engines:
-            return
-        with self._lock:
-            self._engines.add(engine)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="lamina-sampler", daemon=True
-                )
-                self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(SECONDS_A_SAMPLE)
-            with self._lock:
-                engines = list(self._engines)
-                if not engines:
-                    self._thread = None
-                    return
-            for engine in engines:
-                if engine.running:
-                    engine.vcpu.request(REQUEST_SAMPLE)
-
-
-SAMPLER = Sampler()
-
-
 class JitEngine(ThreadedEngine):
     """Runs one vCPU in the RAM and devices of `space`."""
 
     name = "jit"
+    sampled = True
     eager = False
 
     def __init__(
@@ -92,8 +54,9 @@ class JitEngine(ThreadedEngine):
         space: AddressSpace,
         on_notify: Callable[[str, int], None] = lambda event, value: None,
     ) -> None:
-        self.running = False
         self._generation = 0
+        self._sample_seconds = 0.0
+        self._tiers = [0, 0]  # samples where no region begins, and where one does
         self._compiler = compiler(arch)
         self._spots = HotSpots(
             self._compiler.decoder, self._view, self._forget, self._compiler.cost, self.eager
@@ -102,21 +65,10 @@ class JitEngine(ThreadedEngine):
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
-        self._arena_start = ctypes.addressof(self._arena_anchor)
-        self._arena_bytes = memoryview(self._arena)
         self._arena_words = self._arena_bytes.cast("i")
-
-    def run(self, budget: int) -> Exit:
-        self.running = True
-        SAMPLER.add(self)
-        try:
-            return super().run(budget)
-        finally:
-            self.running = False
 
     def close(self) -> None:
         self._arena_words.release()
-        self._arena_bytes.release()
         super().close()
 
     def _empty_arena(self) -> None:
@@ -125,8 +77,25 @@ class JitEngine(ThreadedEngine):
         self._spots.clear()
         super()._empty_arena()
 
+    def statistics(self) -> EngineStatistics:
+        """The threaded engine's, with samples and regions."""
+        return replace(
+            super().statistics(),
+            threaded_samples=self._tiers[0],
+            compiled_samples=self._tiers[1],
+            sample_seconds=self._sample_seconds,
+            regions=self._compiler.statistics(),
+        )
+
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
+        begun = time.thread_time()
+        if self.asked:
+            self._tiers[self._region_at(self.vcpu.pc) is not None] += 1
+        self._sample()
+        self._sample_seconds += time.thread_time() - begun
+
+    def _sample(self) -> None:
         self.link_ready()
         self._look_at_new_pages()
         pc = self.vcpu.pc
@@ -199,19 +168,6 @@ class JitEngine(ThreadedEngine):
             ctypes.c_int32.from_address(record).value = distance
 
     # -- code pages ------------------------------------------------------------------------------
-    def _page_of(self, number: int) -> int:
-        """The address of the code page of a guest page by its number; 0 if the fetch TLB in force
-        does not have it."""
-        words = self.vcpu.words
-        table = words[self.layout.at["tlb_fetch"] // 8] - self.vcpu.address
-        gva = number << PAGE_SHIFT & U64
-        at = (table + (gva >> PAGE_SHIFT) % TLB_ENTRIES * FETCH_ENTRY) // 8
-        return int(words[at + 1]) if words[at] == gva else 0
-
-    def _source(self, page: int) -> bytes:
-        at = page - self._arena_start + SOURCE_OFFSET
-        return bytes(self._arena_bytes[at : at + PAGE_SIZE])
-
     def _content(self, page: int) -> int:
         return ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value
 
@@ -222,3 +178,14 @@ class JitEngine(ThreadedEngine):
     def _is_linked(self, page: int, offset: int) -> bool:
         first = (page - self._arena_start) // 4
         return not self._runtime.holds(self._decode + self._arena_words[first + offset * 2])
+
+    def _region_at(self, pc: int) -> RegionSeen | None:
+        page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE
+        if page == 0 or not self._is_linked(page, offset):
+            return None
+        first = (page - self._arena_start) // 4 + offset * 2
+        region = self._compiler.library.by_address.get(self._decode + self._arena_words[first])
+        if region is None:
+            return None
+        entry = region.entries[self._arena_words[first + 2]]
+        return RegionSeen(pc - entry + region.entries[0] & U64, region.code_bytes)

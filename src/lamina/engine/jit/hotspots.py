@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.flow import Decoder
 from lamina.engine.jit.region import PageView, Region, form_region
+from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
-SECONDS_A_SAMPLE = 0.001
 WORTH = 0.5
 FIRST_LOOK = 3  # samples
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten

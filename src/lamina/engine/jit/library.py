@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lamina.base.bits import PAGE_SHIFT
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.base.errors import CodeError
 from lamina.engine.code.arena import CodeArenaFull, process_arena
 from lamina.engine.code.image import CodeImage
+from lamina.engine.code.perf_map import perf_map
 from lamina.engine.code.store import CodeStore
 from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
 from lamina.engine.jit.request import ENTRY
@@ -36,6 +37,7 @@ class Compiled:
     address: int
     entries: tuple[int, ...]
     contents: dict[int, int]
+    code_bytes: int
 
     def entries_in(self, content: int) -> Iterator[tuple[int, int]]:
         """(number, offset in the page) of each entry in pages with these contents."""
@@ -83,6 +85,8 @@ class RegionLibrary:
         self._numbers: dict[str, int] = {}
         self._digests: list[str] = [""]
         self._at: dict[int, list[Compiled]] = {}
+        self.by_address: dict[int, Compiled] = {}
+        self.from_disk = self.code_bytes = 0  # regions that were loaded, bytes of all
         self._known: set[str] = set()
         self._kept: dict[str, list[str]] = {}  # keys in the store by their first half
         for kept in store.scan():
@@ -159,7 +163,7 @@ class RegionLibrary:
                 log.warning("code cache: %s; ignored", error)
                 continue
             self._known.add(key)
-            self._place(about, image)
+            self.from_disk += self._place(about, image) is not None
 
     def _place(self, about: _About, image: CodeImage) -> Compiled | None:
         contents = {n: self._number(digest) for n, digest in about.pages.items()}
@@ -173,7 +177,12 @@ class RegionLibrary:
             placed = process_arena().place(image, resolve)
         except CodeArenaFull:
             return None
-        compiled = Compiled(placed.address_of(ENTRY), about.entries, contents)
+        compiled = Compiled(placed.address_of(ENTRY), about.entries, contents, placed.size)
+        self.by_address[compiled.address] = compiled
+        start = about.entries[0]
+        name = f"guest {about.pages[start >> PAGE_SHIFT][:12]}+{start % PAGE_SIZE:#x}"
+        perf_map().add(placed.address, placed.size, name)
+        self.code_bytes += compiled.code_bytes
         for number in {contents[e >> PAGE_SHIFT] for e in about.entries}:
             self._at.setdefault(number, []).append(compiled)
         return compiled

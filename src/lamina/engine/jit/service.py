@@ -18,6 +18,7 @@ from lamina.engine.jit.flow import Decoder
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.request import encode
+from lamina.engine.statistics import RegionStatistics
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class CompilerService:
         self._asked = 0
         self._since = 0.0  # since when the compiler process has been busy with what it does now
         self._spent, self._compiled = FIRST_GUESS * LEARNED, LEARNED  # seconds, instructions
-        self._changed = threading.Condition()  # guards the five above
+        self._done, self._refused, self._instructions = 0, 0, 0  # regions, those not; in the first
+        self._changed = threading.Condition()  # guards all above but the library
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
         """Queue a region; `done` is called on any thread."""
@@ -64,6 +66,17 @@ class CompilerService:
         """Seconds that it will take to compile so many instructions, by what it took so far: more
         on a slow or busy host."""
         return (instructions + INSTRUCTIONS_A_REGION) * self._spent / self._compiled
+
+    def statistics(self) -> RegionStatistics:
+        """What was compiled, and what it took."""
+        return RegionStatistics(
+            compiled=self._done,
+            from_disk=self.library.from_disk,
+            refused=self._refused,
+            instructions=self._instructions,
+            code_bytes=self.library.code_bytes,
+            compile_seconds=max(0.0, self._spent - FIRST_GUESS * LEARNED),
+        )
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
@@ -97,6 +110,11 @@ class CompilerService:
             self._asked -= 1
             now = time.monotonic()
             self._spent += now - self._since
+            if compiled is None:
+                self._refused += 1
+            else:
+                self._done += 1
+                self._instructions += len(job.spot.region.members)
             self._compiled += len(job.spot.region.members) + INSTRUCTIONS_A_REGION
             self._since = now
             self._changed.notify_all()
