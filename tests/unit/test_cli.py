@@ -15,6 +15,7 @@ import pytest
 from lamina.base.errors import ConfigError
 from lamina.cli import launch, main
 from lamina.cli.cmd_doctor import findings
+from lamina.engine.statistics import EngineStatistics
 from lamina.host.gate import MARKER
 from lamina.images import debian, firmware
 
@@ -69,6 +70,9 @@ class FakeMachine:
 
     def device_tree(self) -> bytes:
         return b"\xd0\x0d\xfe\xed"
+
+    def statistics(self) -> EngineStatistics:
+        return EngineStatistics(instructions=12_345)
 
 
 class Machines:
@@ -131,6 +135,17 @@ def test_outcome_of_the_guest_is_the_exit_status(
     machines.script = [(b"", outcome)]
     assert lamina("boot", "--kernel", str(tmp_path / "k")) == status
     assert machines.settings["closed"]
+
+
+def test_stats_are_told_on_standard_error(
+    machines: Machines, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "k").touch()
+    machines.script = [(b"guest\n", FakeOutcome("poweroff", 7))]
+    assert lamina("boot", "--stats", "--kernel", str(tmp_path / "k")) == 7
+    out, err = capfd.readouterr()
+    assert out == "guest\n"
+    assert "12,345" in err
 
 
 def test_crash_says_why_in_one_line(

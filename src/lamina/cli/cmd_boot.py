@@ -16,6 +16,8 @@ from lamina.cli.options import (
     MaxInstructions,
     Memory,
     Mirror,
+    PerfMap,
+    Stats,
     Timeout,
 )
 
@@ -86,6 +88,8 @@ def boot(
     console: Annotated[Console, typer.Option("--console", help="The terminal.")] = Console.UART,
     max_instructions: MaxInstructions = None,
     timeout: Timeout = None,
+    stats: Stats = False,
+    perf_map: PerfMap = False,
     trace: Trace = None,
     trace_file: TraceFile = None,
     log_commits: LogCommits = None,
@@ -104,6 +108,7 @@ def boot(
       lamina boot --firmware bare --kernel xv6/kernel --disk xv6/fs.img --cpus 3
       lamina boot --firmware bare --kernel rv64ui-p-add --max-instructions 100000
       lamina boot --kernel Image --trace mmio:uart0,irq --trace-file events
+      lamina boot --kernel Image --engine jit --stats --timeout 20
       lamina boot --cpus 4 --dump-dtb virt.dtb
     """
     from lamina.cli import launch
@@ -117,6 +122,8 @@ def boot(
         deterministic=deterministic,
         mirror=mirror,
         timeout=timeout,
+        stats=stats,
+        perf_map=perf_map,
     )
     parts = launch.Parts(
         kernel=kernel,

@@ -13,6 +13,8 @@ from lamina.cli.options import (
     FirmwareChoice,
     Memory,
     Mirror,
+    PerfMap,
+    Stats,
     Timeout,
 )
 
@@ -41,6 +43,8 @@ def run(
     deterministic: Deterministic = False,
     mirror: Mirror = None,
     timeout: Timeout = None,
+    stats: Stats = False,
+    perf_map: PerfMap = False,
 ) -> None:
     """Boot an image, attach this terminal, and exit with the guest's status.
 
@@ -53,6 +57,7 @@ def run(
       lamina run debian --cpus 4 --memory 2G
       lamina run debian -- uname -m
       lamina run debian -- sh -c 'exit 7'
+      lamina run debian --engine jit --stats -- sha256sum /usr/bin/bash
     """
     from lamina.cli import launch
 
@@ -65,5 +70,7 @@ def run(
         deterministic=deterministic,
         mirror=mirror,
         timeout=timeout,
+        stats=stats,
+        perf_map=perf_map,
     )
     raise typer.Exit(launch.run_image(image, command or [], common))

@@ -43,6 +43,8 @@ class Common:
     deterministic: bool = False
     mirror: str | None = None
     timeout: float | None = None
+    stats: bool = False
+    perf_map: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def boot_parts(parts: Parts, common: Common, dump_dtb: Path | None) -> int:
     """`lamina boot`: the exit status."""
     if dump_dtb is None and parts.kernel is None and parts.bios_image is None:
         raise ConfigError("nothing to boot: give --kernel, or --bios-image")
-    with open_machine(_settings(parts, common)) as machine:
+    with opened(parts, common) as machine:
         if dump_dtb is None:
             return Session(machine, common.timeout, parts.max_instructions).run()
         try:
@@ -160,13 +162,28 @@ def boot_parts(parts: Parts, common: Common, dump_dtb: Path | None) -> int:
         return 0
 
 
+@contextmanager
+def opened(parts: Parts, common: Common) -> Iterator[Machine]:
+    """The machine; what the options want to know of it is told when the run has ended."""
+    if common.perf_map:
+        from lamina.engine.code.perf_map import perf_map
+
+        perf_map().open()
+    with open_machine(_settings(parts, common)) as machine:
+        yield machine
+        if common.stats:
+            from lamina.cli.statistics import print_statistics
+
+            print_statistics(machine.statistics())
+
+
 def _run_builtin(common: Common) -> int:
     guest = resources.files("lamina.images").joinpath(BUILTIN_GUEST)
     if not guest.is_file():
         raise ImageError("the built-in guest is missing from this installation; install it again")
     with (
         resources.as_file(guest) as path,
-        open_machine(_settings(Parts(kernel=str(path)), common)) as machine,
+        opened(Parts(kernel=str(path)), common) as machine,
     ):
         return Session(machine, common.timeout).run()
 
@@ -188,7 +205,7 @@ def _run_debian(command: Sequence[str], common: Common) -> int:
     boot = QUIET_BOOT if command else VERBOSE_BOOT
     common = replace(common, append=f"{boot} {common.append}".rstrip())
     parts = Parts(kernel=str(image.kernel), initrd=image.initrd.read_bytes() + extra)
-    with open_machine(_settings(parts, common)) as machine:
+    with opened(parts, common) as machine:
         return Session(
             machine,
             common.timeout,

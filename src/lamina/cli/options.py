@@ -53,6 +53,17 @@ Mirror = Annotated[
         help="Debian mirror to fetch from; else the one that this host's apt uses.",
     ),
 ]
+Stats = Annotated[
+    bool,
+    typer.Option("--stats", help="At the end, tell on standard error what the engine counted."),
+]
+PerfMap = Annotated[
+    bool,
+    typer.Option(
+        "--perf-map",
+        help="Name compiled code for Linux perf, in /tmp/perf-PID.map, which stays.",
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="S", min=0.0, help="Stop after S seconds, with status 124."),

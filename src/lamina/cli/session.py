@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from lamina.base.errors import HostError
+from lamina.engine.statistics import EngineStatistics
 from lamina.host.gate import ReadyGate
 from lamina.host.terminal import ConsoleActions, Terminal
 
@@ -70,6 +71,9 @@ class Machine(Protocol):
 
     def device_tree(self) -> bytes:
         """The flattened device tree."""
+
+    def statistics(self) -> EngineStatistics:
+        """What the engines have counted."""
 
 
 class Session:

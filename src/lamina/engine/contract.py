@@ -9,6 +9,8 @@ from typing import Protocol
 
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
+from lamina.engine.statistics import EngineStatistics
+from lamina.engine.threaded.sampler import Observer
 from lamina.engine.vcpu import VCpu
 from lamina.isa.arch import Arch
 
@@ -37,6 +39,14 @@ class Engine(Protocol):
 
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""
+
+    def observe(self, observer: Observer | None) -> None:
+        """Have `observer` called, on the vCPU's thread, with samples of where the guest is: about
+        1,000 a second, while it runs; None ends it. ConfigError if the engine takes none."""
+
+    def statistics(self) -> EngineStatistics:
+        """What has been counted since the engine was made. While it runs, numbers are about
+        right."""
 
     def close(self) -> None:
         """Release host memory; the engine must not run any more."""

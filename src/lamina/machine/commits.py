@@ -102,6 +102,8 @@ class LoggedEngine:
         self.vcpu = engine.vcpu
         self.set_time = engine.set_time
         self.close = engine.close
+        self.observe = engine.observe
+        self.statistics = engine.statistics
         self._engine = engine
         self._space = space
         self._log = log

@@ -25,6 +25,7 @@ from lamina.devices.uart import Uart
 from lamina.devices.virtio.console import VirtioConsole
 from lamina.devices.virtio.rng import VirtioRng
 from lamina.engine.contract import Engine
+from lamina.engine.statistics import EngineStatistics, total
 from lamina.engine.vcpu import VCpu
 from lamina.isa.riscv import RISCV64
 from lamina.machine import inspect
@@ -313,6 +314,11 @@ class Machine:
                 return Outcome("breakpoint", detail=f"pc = {self.pc:#x}")
             left = None if left is None else left - 1
         return Outcome("limit")
+
+    def statistics(self) -> EngineStatistics:
+        """What the engines have counted since the machine was made, over all vCPUs; about right
+        while it runs."""
+        return total(runner.statistics() for runner in self._runners)
 
     def clock_seconds(self) -> float:
         """Guest time since power-on."""

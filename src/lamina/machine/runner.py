@@ -5,13 +5,17 @@ them all for a run and joins them at its end; between runs the state belongs to 
 """
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol, assert_never
 
 from lamina.base.errors import HostError, LaminaError
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.contract import Engine
+from lamina.engine.statistics import EngineStatistics
 from lamina.engine.vcpu import ALWAYS_PENDING, REQUEST_STOP
 from lamina.machine.clock import InstructionClock, RealClock
 from lamina.machine.config import Outcome
@@ -64,6 +68,7 @@ class Runner:
         self._signal = threading.Event()  # something happened that an idle guest must see
         self._end = UNLIMITED
         self._thread: threading.Thread | None = None
+        self._cpu_seconds = 0.0  # of the threads that have ended
         self._soft_lock = threading.Lock()  # guards _soft
         self._soft = 0  # bits that other threads want in mip_soft, which only this one writes
 
@@ -120,6 +125,14 @@ class Runner:
             self._thread = None
             raise HostError(f"no thread for CPU {self.index}: {error}") from None
 
+    def statistics(self) -> EngineStatistics:
+        """The engine's, with the CPU time of the vCPU's thread."""
+        seconds, thread = self._cpu_seconds, self._thread
+        if thread is not None and thread.ident is not None and thread.is_alive():
+            with suppress(OSError):  # it has just ended
+                seconds += time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+        return replace(self.engine.statistics(), cpu_seconds=seconds)
+
     def is_current(self) -> bool:
         """Whether the caller is this vCPU's thread, which cannot wait for itself."""
         return self._thread is threading.current_thread()
@@ -141,6 +154,7 @@ class Runner:
             self._machine.fail(error)
         finally:
             self.in_guest = False  # nobody's remote fence waits for it
+            self._cpu_seconds += time.thread_time()
 
     def _loop(self) -> None:
         machine = self._machine

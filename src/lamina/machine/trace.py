@@ -246,6 +246,8 @@ class TracedEngine:
         self.state_changed = engine.state_changed
         self.set_time = engine.set_time
         self.close = engine.close
+        self.observe = engine.observe
+        self.statistics = engine.statistics
         self._engine = engine
         self._tracer = tracer
         self._cpu = cpu

@@ -25,7 +25,7 @@ _ALLOC = 2
 _PLACED = (".text", ".rodata", ".data.rel.ro")  # these, and with a dot and more behind them
 _UNWIND = ".eh_frame"  # nobody unwinds through guest code
 # Symbols.
-_GLOBAL = 1
+_GLOBAL, _FUNCTION = 1, 2
 _UNDEFINED, _RESERVED = 0, 0xFF00
 # Relocation types (AMD64 supplement, table 4.9).
 _R_64, _R_PC32, _R_PLT32, _R_GOT = 1, 2, 4, (9, 41, 42)
@@ -45,6 +45,7 @@ class _Section(NamedTuple):
 class _Symbol(NamedTuple):
     name: str
     binding: int
+    function: bool
     section: int
     value: int
 
@@ -77,7 +78,7 @@ class _Object:
         symbols = {
             s.name: self._placed[s.section] + s.value
             for s in self._symbols
-            if s.binding == _GLOBAL and s.section in self._placed
+            if (s.binding == _GLOBAL or s.function) and s.section in self._placed
         }
         return CodeImage(bytes(self._text), symbols, tuple(self._relocations))
 
@@ -104,7 +105,7 @@ class _Object:
         strings = self._sections[tables[0].link].offset
         rows = _SYMBOL.iter_unpack(self._content(tables[0]))
         return [
-            _Symbol(self._string(strings + name), info >> 4, section, value)
+            _Symbol(self._string(strings + name), info >> 4, info & 15 == _FUNCTION, section, value)
             for name, info, _, section, value, _ in rows
         ]
 

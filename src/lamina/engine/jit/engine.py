@@ -6,38 +6,34 @@ Nothing else changes: regions are entered by a record and leave to one, and vani
 """
 
 import ctypes
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
-from weakref import WeakSet
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.code.store import code_folder, code_store
 from lamina.engine.jit.heat import Heat
-from lamina.engine.jit.hotspots import SECONDS_A_SAMPLE, HotSpots, Spot
+from lamina.engine.jit.hotspots import HotSpots, Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.region import PageView
 from lamina.engine.jit.service import CompilerService
+from lamina.engine.statistics import EngineStatistics
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.threaded.layout import (
     CODE_PAGE,
     CONTENT_OFFSET,
-    FETCH_ENTRY,
     PAGE_RECORDS,
     RECORD,
-    SOURCE_OFFSET,
-    TLB_ENTRIES,
 )
 from lamina.engine.threaded.runtime import code_version, runtime
+from lamina.engine.threaded.sampler import SAMPLER, RegionSeen
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
-FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
-MAX_WEIGHT = 16
 MAX_REWRITTEN = 16  # times that the code of a page may change and be compiled again
 
 
@@ -49,69 +45,11 @@ def compiler(arch: Arch) -> CompilerService:
     return CompilerService(arch, library, Heat(code_folder() / f"heat-{arch.name}"))
 
 
-class Sampler:
-    """Asks every running engine for a sample, again and again: the more often, the more of them
-    find something to do."""
-
-    def __init__(self) -> None:
-        self._engines: WeakSet[JitEngine] = WeakSet()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()  # guards the two above
-        self.weight = 1  # the time between samples, in SECONDS_A_SAMPLE
-        self._useful = self._useless = 0  # samples since the weight was changed
-
-    def add(self, engine: "JitEngine") -> None:
-        """From now on, until the engine is gone. Cheap if it is known already."""
-        if engine in self._engines:
-            return
-        with self._lock:
-            self._engines.add(engine)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="lamina-sampler", daemon=True
-                )
-                self._thread.start()
-
-    def running(self) -> "list[JitEngine]":
-        """The engines that run now."""
-        with self._lock:
-            return [engine for engine in self._engines if engine.running]
-
-    def note(self, useful: bool) -> None:
-        """Whether a sample found code that is not compiled. Called by all engines; a lost count
-        does no harm."""
-        if useful:
-            self._useful += 1
-        else:
-            self._useless += 1
-        if self._useful >= FEW:
-            self.weight = max(1, self.weight // 2)
-        elif self._useless >= MANY:
-            self.weight = min(MAX_WEIGHT, self.weight * 2)
-        else:
-            return
-        self._useful = self._useless = 0
-
-    def _run(self) -> None:
-        while True:
-            time.sleep(self.weight * SECONDS_A_SAMPLE)
-            with self._lock:
-                engines = list(self._engines)
-                if not engines:
-                    self._thread = None
-                    return
-            for engine in engines:
-                if engine.running:
-                    engine.vcpu.request(REQUEST_SAMPLE)
-
-
-SAMPLER = Sampler()
-
-
 class JitEngine(ThreadedEngine):
     """Runs one vCPU in the RAM and devices of `space`."""
 
     name = "jit"
+    sampled = True
     eager = False
 
     def __init__(
@@ -121,39 +59,33 @@ class JitEngine(ThreadedEngine):
         space: AddressSpace,
         on_notify: Callable[[str, int], None] = lambda event, value: None,
     ) -> None:
-        self.running = False
         self._generation = 0  # counts how often the code pages went
         self._rewritten: dict[int, int] = {}  # how often code pages were given a number
+        self._sample_seconds = 0.0
+        self._tiers = [0, 0]  # samples where no region begins, and where one does
         self._compiler = compiler(arch)
         self._spots = HotSpots(
             self._compiler.decoder,
             self._view,
             self._forget,
             self._compiler.cost,
-            self._before,
             self.eager,
+            self._before,
         )
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
         self._regions_of = self._compiler.library.generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
-        self._arena_start = ctypes.addressof(self._arena_anchor)
-        self._arena_bytes = memoryview(self._arena)
         self._arena_words = self._arena_bytes.cast("i")
 
     def run(self, budget: int) -> Exit:
-        self.running = True
-        SAMPLER.add(self)
+        self.running = True  # before it is looked at what is given up
         self._leave_old_regions()
-        try:
-            return super().run(budget)
-        finally:
-            self.running = False
+        return super().run(budget)
 
     def close(self) -> None:
         self._arena_words.release()
-        self._arena_bytes.release()
         super().close()
 
     def _empty_arena(self) -> None:
@@ -163,8 +95,25 @@ class JitEngine(ThreadedEngine):
         self._spots.clear()
         super()._empty_arena()
 
+    def statistics(self) -> EngineStatistics:
+        """The threaded engine's, with samples and regions."""
+        return replace(
+            super().statistics(),
+            threaded_samples=self._tiers[0],
+            compiled_samples=self._tiers[1],
+            sample_seconds=self._sample_seconds,
+            regions=self._compiler.statistics(),
+        )
+
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
+        begun = time.thread_time()
+        if self.asked:
+            self._tiers[self._region_at(self.vcpu.pc) is not None] += SAMPLER.weight
+        self._sample()
+        self._sample_seconds += time.thread_time() - begun
+
+    def _sample(self) -> None:
         self._leave_old_regions()
         self.link_ready()
         self._look_at_new_pages()
@@ -241,7 +190,8 @@ class JitEngine(ThreadedEngine):
         self._ready.clear()
         self._spots.clear()
         self._regions_of = generation
-        library.free(min(e._regions_of for e in SAMPLER.running() if e._compiler is self._compiler))
+        mine = [e for e in SAMPLER.running() if isinstance(e, JitEngine)]
+        library.free(min(e._regions_of for e in mine if e._compiler is self._compiler))
 
     # -- linking ---------------------------------------------------------------------------------
     def _look_at_new_pages(self) -> None:
@@ -275,19 +225,6 @@ class JitEngine(ThreadedEngine):
             ctypes.c_int32.from_address(record).value = distance
 
     # -- code pages ------------------------------------------------------------------------------
-    def _page_of(self, number: int) -> int:
-        """The address of the code page of a guest page by its number; 0 if the fetch TLB in force
-        does not have it."""
-        words = self.vcpu.words
-        table = words[self.layout.at["tlb_fetch"] // 8] - self.vcpu.address
-        gva = number << PAGE_SHIFT & U64
-        at = (table + (gva >> PAGE_SHIFT) % TLB_ENTRIES * FETCH_ENTRY) // 8
-        return int(words[at + 1]) if words[at] == gva else 0
-
-    def _source(self, page: int) -> bytes:
-        at = page - self._arena_start + SOURCE_OFFSET
-        return bytes(self._arena_bytes[at : at + PAGE_SIZE])
-
     def _content(self, page: int) -> int:
         return ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value
 
@@ -298,3 +235,14 @@ class JitEngine(ThreadedEngine):
     def _is_linked(self, page: int, offset: int) -> bool:
         first = (page - self._arena_start) // 4
         return not self._runtime.holds(self._decode + self._arena_words[first + offset * 2])
+
+    def _region_at(self, pc: int) -> RegionSeen | None:
+        page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE
+        if page == 0 or not self._is_linked(page, offset):
+            return None
+        first = (page - self._arena_start) // 4 + offset * 2
+        region = self._compiler.library.by_address.get(self._decode + self._arena_words[first])
+        if region is None:
+            return None
+        entry = region.entries[self._arena_words[first + 2]]
+        return RegionSeen(pc - entry + region.entries[0] & U64, region.code_bytes)

@@ -25,9 +25,9 @@ Place = tuple[str, int]  # a page's digest (its first digits), an offset
 
 
 class Heat:
-    """Samples by place. Any thread may call it."""
+    """Samples by place, in a file if there is a path. Any thread may call it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()  # guards all below
         self._rows = self._read()
@@ -57,24 +57,27 @@ class Heat:
         """Write the file, if something changed; a disk that cannot be written is no error."""
         with self._lock:
             self._saved = time.monotonic()
-            if not self._changed:
+            if not self._changed or self._path is None:
                 return
+            path = self._path
             self._changed = False
             rows = sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
         text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in rows)
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=self._path.parent)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, name = tempfile.mkstemp(dir=path.parent)
             try:
                 with os.fdopen(handle, "w") as file:
                     file.write(text)
-                os.replace(name, self._path)
+                os.replace(name, path)
             except OSError:
                 os.unlink(name)
                 raise
 
     def _read(self) -> dict[Place, int]:
         rows: dict[Place, int] = {}
+        if self._path is None:
+            return rows
         try:
             lines = self._path.read_text("ascii").splitlines()[:MAX_ROWS]
         except (OSError, ValueError):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.jit.region import PageView, Region, form_region
+from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
-SECONDS_A_SAMPLE = 0.001
 WORTH = 0.5
 FIRST_LOOK = 3  # samples
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
@@ -55,8 +55,8 @@ class HotSpots:
         view: Callable[[int], PageView],
         forget: Callable[[int], None],
         cost: Callable[[int], float],
-        before: Callable[[int, int], int],
         eager: bool,
+        before: Callable[[int, int], int] = lambda page, offset: 0,
     ) -> None:
         self._decoder = decoder
         self._view = view

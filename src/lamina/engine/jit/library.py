@@ -15,10 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lamina.base.bits import PAGE_SHIFT
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.base.errors import CodeError
 from lamina.engine.code.arena import CodeArenaFull, Placed, process_arena
 from lamina.engine.code.image import CodeImage
+from lamina.engine.code.perf_map import perf_map
 from lamina.engine.code.store import CodeStore
 from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
@@ -41,6 +42,7 @@ class Compiled:
     address: int
     entries: tuple[int, ...]
     contents: dict[int, int]
+    code_bytes: int
 
     def entries_in(self, content: int) -> Iterator[tuple[int, int]]:
         """(number, offset in the page) of each entry in pages with these contents."""
@@ -88,6 +90,8 @@ class RegionLibrary:
         self._numbers: dict[str, int] = {}
         self._digests: list[str] = [""]
         self._at: dict[int, list[Compiled]] = {}
+        self.by_address: dict[int, Compiled] = {}
+        self.from_disk = self.code_bytes = 0  # regions that were loaded, bytes of all
         self._known: set[str] = set()
         self._kept: dict[str, list[str]] = {}  # keys in the store by their first half
         self._placed: list[Placed] = []
@@ -191,7 +195,7 @@ class RegionLibrary:
                 log.warning("code cache: %s; ignored", error)
                 continue
             self._known.add(key)
-            self._place(about, image)
+            self.from_disk += self._place(about, image) is not None
 
     def _give_up(self) -> None:
         """Begin anew: what is hot will be compiled again, or come from the store. The code lies
@@ -201,6 +205,7 @@ class RegionLibrary:
         self._old.append((self.generation, self._placed))
         self._placed, self._bytes = [], 0
         self._at.clear()
+        self.by_address.clear()
         self._known.clear()
         for kept in self._store.scan():
             self._kept.setdefault(kept.key[:HALF], []).append(kept.key)
@@ -221,7 +226,12 @@ class RegionLibrary:
             return None
         self._placed.append(placed)
         self._bytes += placed.size
-        compiled = Compiled(self.generation, placed.address_of(ENTRY), about.entries, contents)
+        where, start = placed.address_of(ENTRY), about.entries[0]
+        compiled = Compiled(self.generation, where, about.entries, contents, placed.size)
+        self.by_address[where] = compiled
+        name = f"guest {about.pages[start >> PAGE_SHIFT][:12]}+{start % PAGE_SIZE:#x}"
+        perf_map().add(placed.address, placed.size, name)
+        self.code_bytes += compiled.code_bytes
         for number in {contents[e >> PAGE_SHIFT] for e in about.entries}:
             self._at.setdefault(number, []).append(compiled)
         return compiled

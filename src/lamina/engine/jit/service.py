@@ -21,6 +21,7 @@ from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.request import encode
+from lamina.engine.statistics import RegionStatistics
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
@@ -46,16 +47,17 @@ class Job:
 class CompilerService:
     """Has regions of one architecture compiled in the background."""
 
-    def __init__(self, arch: Arch, library: RegionLibrary, heat: Heat) -> None:
+    def __init__(self, arch: Arch, library: RegionLibrary, heat: Heat | None = None) -> None:
         self._arch = arch
         self.decoder = OutlineDecoder(arch)
         self.library = library
-        self.heat = heat
+        self.heat = heat or Heat()
         self._jobs: list[Job] = []
         self._asked = 0
         self._since = 0.0  # since when the compiler process has been busy with what it does now
         self._spent, self._compiled = FIRST_GUESS * LEARNED, LEARNED  # seconds, instructions
-        self._changed = threading.Condition()  # guards the five above
+        self._done, self._refused, self._instructions = 0, 0, 0  # regions, those not; in the first
+        self._changed = threading.Condition()  # guards all above but the library
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
         """Queue a region; `done` is called on any thread. If too many wait, the coldest goes."""
@@ -78,6 +80,17 @@ class CompilerService:
         """Seconds that it will take to compile so many instructions, by what it took so far: more
         on a slow or busy host."""
         return (instructions + INSTRUCTIONS_A_REGION) * self._spent / self._compiled
+
+    def statistics(self) -> RegionStatistics:
+        """What was compiled, and what it took."""
+        return RegionStatistics(
+            compiled=self._done,
+            from_disk=self.library.from_disk,
+            refused=self._refused,
+            instructions=self._instructions,
+            code_bytes=self.library.code_bytes,
+            compile_seconds=max(0.0, self._spent - FIRST_GUESS * LEARNED),
+        )
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
@@ -119,4 +132,9 @@ class CompilerService:
         job.done(compiled)
         with self._changed:
             self._asked -= 1
+            if compiled is None:
+                self._refused += 1
+            else:
+                self._done += 1
+                self._instructions += len(job.region.members)
             self._changed.notify_all()

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lamina.base.bits import U64
+from lamina.base.errors import ConfigError
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.reference.host import ReferenceHost
+from lamina.engine.statistics import EngineStatistics
+from lamina.engine.threaded.sampler import Observer
 from lamina.engine.vcpu import (
     ALWAYS_PENDING,
     REQUEST_ICACHE_FLUSH,
@@ -72,6 +75,15 @@ class ReferenceEngine:
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""
         self._watch_traps = on
+
+    def observe(self, observer: Observer | None) -> None:
+        """It takes no samples: there is nothing to learn from where its time goes."""
+        if observer is not None:
+            raise ConfigError("the reference engine takes no samples; threaded and jit do")
+
+    def statistics(self) -> EngineStatistics:
+        """The instructions; nothing else is counted."""
+        return EngineStatistics(instructions=self.vcpu.icount)
 
     # -- running -------------------------------------------------------------------------------
     def state_changed(self) -> None:

@@ -7,23 +7,32 @@ compiled runtime is made once for an architecture (and kept on disk); it holds n
 
 import ctypes
 import mmap
+from collections import Counter
 from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
 
-from lamina.base.bits import PAGE_SIZE
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
+from lamina.engine.statistics import EngineStatistics
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
+    COUNTERS,
     EVENTS,
+    FETCH_ENTRY,
     MAX_REGIONS,
     MISSING_PACK,
     PAGE_RECORDS,
     REGION,
     SAMPLE,
+    SOURCE_OFFSET,
+    TLB_ENTRIES,
     ThreadedLayout,
 )
 from lamina.engine.threaded.runtime import runtime
+from lamina.engine.threaded.sampler import SAMPLER, Observer, RegionSeen, Sample
 from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
@@ -44,6 +53,7 @@ class ThreadedEngine:
     """Runs one vCPU in the RAM and devices of `space`."""
 
     name = "threaded"
+    sampled = False  # whether it looks at samples of its own accord
 
     def __init__(
         self,
@@ -60,8 +70,14 @@ class ThreadedEngine:
         self._runtime = runtime(arch)
         self._arena = reserve(ARENA_BYTES, "code arena")
         self._arena_anchor = (ctypes.c_char * ARENA_BYTES).from_buffer(self._arena)
+        self._arena_start = ctypes.addressof(self._arena_anchor)
+        self._arena_bytes = memoryview(self._arena)
         self._code_maps: list[mmap.mmap] = []
         self._anchors: list[ctypes.Array[ctypes.c_char]] = []
+        self.running = self.asked = False
+        self._observer: Observer | None = None
+        self._exits: Counter[str] = Counter()
+        self._device_reads = self._device_writes = self._device_nanoseconds = 0
         self._callbacks = (_READ(self._read), _WRITE(self._write), _NOTIFY(self._notify))
         self._set_up()
 
@@ -137,14 +153,21 @@ class ThreadedEngine:
 
     # -- callbacks from compiled code; no exception may leave them --------------------------------
     def _read(self, opaque: int, gpa: int, size: int, out: int) -> int:
+        begun = perf_counter_ns()
         value = self._space.mmio_read(gpa, size)
+        self._device_reads += 1
+        self._device_nanoseconds += perf_counter_ns() - begun
         if value is None:
             return 0
         ctypes.c_uint64.from_address(out).value = value
         return 1
 
     def _write(self, opaque: int, gpa: int, size: int, value: int) -> int:
-        return int(self._space.mmio_write(gpa, size, value))
+        begun = perf_counter_ns()
+        taken = self._space.mmio_write(gpa, size, value)
+        self._device_writes += 1
+        self._device_nanoseconds += perf_counter_ns() - begun
+        return int(taken)
 
     def _notify(self, opaque: int, event: int, value: int) -> int:
         self._on_notify(EVENTS[event], value)
@@ -159,6 +182,15 @@ class ThreadedEngine:
 
     def run(self, budget: int) -> Exit:
         """Run until exactly `budget` instructions have retired, or something else ends it."""
+        if self.sampled or self._observer is not None:
+            SAMPLER.add(self)
+        self.running = True
+        try:
+            return self._run(budget)
+        finally:
+            self.running = False
+
+    def _run(self, budget: int) -> Exit:
         pending = self.arch.layout.index["pending"]
         end = self.vcpu.icount + budget
         while True:
@@ -169,15 +201,22 @@ class ThreadedEngine:
             else:
                 code = self._runtime.run_steps(self.vcpu.address, left)
             if not self._served(code) and (code != Exit.LIMIT or self.vcpu.icount == end):
+                self._exits[Exit(code).name] += 1
                 return Exit(code)
 
     def _served(self, code: int) -> bool:
         """Whether an exit was the runtime's own: what it wants is done, and the guest goes on."""
         if code == ARENA_FULL:
+            self._exits["ARENA_FULL"] += 1
             self._empty_arena()
         elif code == SAMPLE:
+            self._exits["SAMPLE"] += 1
+            if self.asked and self._observer is not None:
+                self._observer(self._seen())
             self.sample()
+            self.asked = False
         elif code == MISSING_PACK:
+            self._exits["MISSING_PACK"] += 1
             self._runtime.load_pack(self.vcpu.words[self.layout.at["missing_pack"] // 8])
         else:
             return False
@@ -185,6 +224,48 @@ class ThreadedEngine:
 
     def sample(self) -> None:
         """Somebody asked where the vCPU is; its pc is exact. For the optimising engine."""
+
+    # -- looking inside --------------------------------------------------------------------------
+    def observe(self, observer: Observer | None) -> None:
+        """Have samples shown to somebody, on the vCPU's thread; None ends it."""
+        self._observer = observer
+        SAMPLER.steady = observer is not None
+
+    def statistics(self) -> EngineStatistics:
+        """What has been counted; about right while the vCPU runs."""
+        words, at = self.vcpu.words, self.layout.at
+        counted: dict[str, Any] = {name: int(words[at[name] // 8]) for name in COUNTERS}
+        return EngineStatistics(
+            instructions=self.vcpu.icount,
+            exits=self._exits.copy(),
+            device_reads=self._device_reads,
+            device_writes=self._device_writes,
+            device_seconds=self._device_nanoseconds / 1e9,
+            **counted,
+        )
+
+    def _seen(self) -> Sample:
+        pc = self.vcpu.pc
+        page = self._page_of(pc >> PAGE_SHIFT)
+        return Sample(pc, self._source(page) if page else None, self._region_at(pc))
+
+    def _region_at(self, pc: int) -> RegionSeen | None:
+        """The compiled region that the record of an address leads into."""
+        return None
+
+    def _page_of(self, number: int) -> int:
+        """The address of the code page of a guest page by its number; 0 if the fetch TLB in force
+        does not have it."""
+        words = self.vcpu.words
+        table = words[self.layout.at["tlb_fetch"] // 8] - self.vcpu.address
+        gva = number << PAGE_SHIFT & U64
+        at = (table + (gva >> PAGE_SHIFT) % TLB_ENTRIES * FETCH_ENTRY) // 8
+        return int(words[at + 1]) if words[at] == gva else 0
+
+    def _source(self, page: int) -> bytes:
+        """The guest's bytes that a code page was decoded from."""
+        at = page - self._arena_start + SOURCE_OFFSET
+        return bytes(self._arena_bytes[at : at + PAGE_SIZE])
 
     def step(self) -> Exit:
         """Run one instruction, or take one trap."""
@@ -197,6 +278,7 @@ class ThreadedEngine:
     def close(self) -> None:
         """Release host memory; the engine must not run any more."""
         self.vcpu.close()
+        self._arena_bytes.release()
         del self._arena_anchor
         self._anchors.clear()
         for cells in (*self._code_maps, self._arena):

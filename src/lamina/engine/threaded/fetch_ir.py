@@ -87,6 +87,7 @@ allocate:
 full:
   ret ptr null
 take:
+  call void @count(ptr %s, i64 {at[code_pages]})
   call void @set_word(ptr %s, i64 {at[arena_next]}, i64 %after)
   %made = inttoptr i64 %next to ptr
   store ptr %made, ptr %cell
@@ -111,6 +112,7 @@ compare:
   %same = icmp eq i32 %difference, 0
   br i1 %same, label %good, label %stale
 stale:
+  call void @count(ptr %s, i64 {at[changed_pages]})
   call void @llvm.memset.p0.i64(ptr %known, i8 0, i64 {records_bytes}, i1 false)
   call void @llvm.memcpy.p0.p0.i64(ptr %source, ptr %memory, i64 4096, i1 false)
   %content = getelementptr inbounds i8, ptr %known, i64 {CONTENT_OFFSET}

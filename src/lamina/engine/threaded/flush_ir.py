@@ -130,6 +130,7 @@ define internal void @new_epoch(ptr %s) alwaysinline {{
 ; Everything.
 define void @tlb_flush(ptr %s) noinline {{
 entry:
+  call void @count(ptr %s, i64 {at[full_flushes]})
   call void @new_epoch(ptr %s)
   call void @reset_set(ptr %s, i64 {SPACES})
   br label %loop
@@ -153,6 +154,7 @@ done:
 ; What is known of code: the pages are compared with memory again.
 define void @icache_flush(ptr %s) noinline {{
 entry:
+  call void @count(ptr %s, i64 {at[code_flushes]})
   call void @new_epoch(ptr %s)
   br label %loop
 loop:
@@ -168,6 +170,7 @@ done:
 ; All of the address space %id.
 define dso_local void @tlb_flush_space(ptr %s, i64 %id) noinline {{
 entry:
+  call void @count(ptr %s, i64 {at[space_flushes]})
   br label %loop
 loop:
   %k = phi i64 [ 0, %entry ], [ %k1, %next ]
@@ -189,6 +192,7 @@ done:
 ; The page of %a in every address space.
 define dso_local void @tlb_flush_page(ptr %s, i64 %a) noinline {{
 entry:
+  call void @count(ptr %s, i64 {at[page_flushes]})
   call void @drop_page(ptr %s, i64 {SPACES}, i64 %a)
   br label %loop
 loop:
@@ -211,6 +215,7 @@ done:
 ; The page of %a in the address space %id.
 define dso_local void @tlb_flush_space_page(ptr %s, i64 %id, i64 %a) noinline {{
 entry:
+  call void @count(ptr %s, i64 {at[page_flushes]})
   br label %loop
 loop:
   %k = phi i64 [ 0, %entry ], [ %k1, %next ]

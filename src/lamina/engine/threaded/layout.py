@@ -82,14 +82,22 @@ _WORDS = (
     "missing_pack",  # the number of the pack that MISSING_PACK asks for
 )
 
+# What is counted, on slow paths only, under the names of `engine.statistics`.
+COUNTERS = (
+    *("code_pages", "changed_pages", "data_misses", "fetch_misses", "shared_fetches"),
+    *("full_flushes", "code_flushes", "space_flushes", "page_flushes", "space_changes"),
+    *("exceptions", "interrupts", "boundaries"),
+)
+
 
 class ThreadedLayout:
     """Byte offsets into the vCPU block: `at["tlb_data"]`, regions, scratch records, TLBs."""
 
     def __init__(self, arch: Arch) -> None:
         self.base = align_up(arch.layout.words * 8, PAGE_SIZE)
-        self.at = {name: self.base + 8 * i for i, name in enumerate(_WORDS)}
-        self.regions = self.base + 8 * len(_WORDS)
+        words = (*_WORDS, *COUNTERS)
+        self.at = {name: self.base + 8 * i for i, name in enumerate(words)}
+        self.regions = self.base + 8 * len(words)
         self.scratch = align_up(self.regions + MAX_REGIONS * REGION, 64)
         self.mailbox = align_up(self.scratch + 4 * RECORD, 64)
         self.spaces = self.mailbox + 64 + RING * LETTER

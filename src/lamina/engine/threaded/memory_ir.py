@@ -114,6 +114,7 @@ careful:  ; a device, a page that is no whole one of RAM, or one of mixed rights
   %out0 = insertvalue {{ i1, ptr, i64 }} %out, ptr %p0, 1
   ret {{ i1, ptr, i64 }} %out0
 enter:
+  call void @count(ptr %s, i64 {at[data_misses]})
   %large = icmp ugt i64 %psize, 4096
   br i1 %large, label %note, label %fill
 note:

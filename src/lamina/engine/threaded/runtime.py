@@ -16,6 +16,7 @@ from lamina.base.errors import CodeError
 from lamina.base.version import __version__
 from lamina.engine.code.arena import LIBRARY, Placed, library_address, process_arena
 from lamina.engine.code.image import CodeImage
+from lamina.engine.code.perf_map import perf_map
 from lamina.engine.code.store import code_store
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
@@ -126,6 +127,7 @@ class Runtime:
         with self._lock:
             known = self._packs.setdefault(pack, placed)
             if known is placed:
+                perf_map().add_functions(placed, "lamina ")
                 table = placed.address_of(f"forms.{pack}")
                 self._tables[self._arch.packs.index(pack)] = table
         if known is not placed:  # another thread was first

@@ -53,6 +53,14 @@ define internal i64 @word(ptr %s, i64 %at) alwaysinline {{
   %v = load i64, ptr %p
   ret i64 %v
 }}
+; One more of what `layout.COUNTERS` names; on slow paths only.
+define internal void @count(ptr %s, i64 %at) alwaysinline {{
+  %p = getelementptr inbounds i8, ptr %s, i64 %at
+  %v = load i64, ptr %p
+  %v1 = add i64 %v, 1
+  store i64 %v1, ptr %p
+  ret void
+}}
 
 ; Continue at a guest address. The address travels as a pointer-typed second argument.
 define dso_local preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b) {{
@@ -117,6 +125,7 @@ on:
 
 ; Take what is pending; the slot pc is exact. Returns 0 to go on, else an exit code.
 define internal i64 @boundary(ptr %s, i64 %b) noinline {{
+  call void @count(ptr %s, i64 {at[boundaries]})
   %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
   %was = atomicrmw xchg ptr %pend.p, i64 0 seq_cst
   %exit.p = getelementptr inbounds i8, ptr %s, i64 {at[exit_code]}
@@ -164,6 +173,10 @@ interrupts:
   %watch = call i64 @word(ptr %s, i64 {at[watch_traps]})
   %watched = icmp ne i64 %watch, 0
   %taken = icmp ne i64 %before, %after
+  %one = zext i1 %taken to i64
+  %interrupts.0 = call i64 @word(ptr %s, i64 {at[interrupts]})
+  %interrupts.1 = add i64 %interrupts.0, %one
+  call void @set_word(ptr %s, i64 {at[interrupts]}, i64 %interrupts.1)
   %tell = and i1 %watched, %taken
   br i1 %tell, label %out, label %on
 on:
@@ -176,6 +189,7 @@ out:
 
 ; An instruction was abandoned (a trap): it costs budget but does not retire.
 define dso_local preserve_nonecc i64 @left(ptr %s, ptr %none, i64 %b) noinline cold {{
+  call void @count(ptr %s, i64 {at[exceptions]})
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
   %end1 = sub i64 %end, 1
   call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end1)

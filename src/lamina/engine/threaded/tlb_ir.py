@@ -124,6 +124,7 @@ done:
 ; Enter a page of code into the fetch table in force, and if all address spaces have it into that of
 ; the last set, which has one for each context.
 define internal void @tlb_enter_code(ptr %s, i64 %a, ptr %page, i64 %psize, {cache_type} %cache) noinline {{
+  call void @count(ptr %s, i64 {at[fetch_misses]})
   %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
   %table = inttoptr i64 %table.i to ptr
   %count.i = call i64 @word(ptr %s, i64 {at[tlb_fetch_count]})
@@ -167,6 +168,7 @@ define internal ptr @shared_code(ptr %s, i64 %a) noinline {{
 none:
   ret ptr null
 found:
+  call void @count(ptr %s, i64 {at[shared_fetches]})
   %page.p = getelementptr inbounds i8, ptr %entry, i64 8
   %page = load ptr, ptr %page.p
   %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
@@ -248,6 +250,7 @@ done:
 ; The address space in force may have changed.
 define void @tlb_space(ptr %s) noinline {{
 entry:
+  call void @count(ptr %s, i64 {at[space_changes]})
   %now = call {space} @"r.space"(ptr %s)
   %id = extractvalue {space} %now, 1
   %root = extractvalue {space} %now, 2
