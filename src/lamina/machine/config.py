@@ -52,7 +52,7 @@ class MachineConfig:
 
     cpus: int = 1
     memory: int = 512 * MIB
-    engine: str = "threaded"
+    engine: str = "jit"
     kernel: Path | bytes | None = None
     initrd: Path | bytes | None = None
     append: str = ""
