@@ -16,6 +16,7 @@ from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
 WORTH = 0.5
 FIRST_LOOK = 3  # samples
+SMALL = 10  # instructions: no region is worth a look before one of these would be compiled
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
 NEVER = 1 << 30
 
@@ -67,13 +68,15 @@ class HotSpots:
         self._now = 0  # counts samples
         self._eager = eager
         self._seen: dict[tuple[int, int], int] = {}
-        self._due: dict[tuple[int, int], int] = {}
+        self._due: dict[tuple[int, int], int] = {}  # the count at which to look
+        self._wait: dict[tuple[int, int], int] = {}  # not before that sample
         self._spots: dict[int, list[Spot]] = {}  # by code page
 
     def clear(self) -> None:
         """All code pages are gone."""
         self._seen.clear()
         self._due.clear()
+        self._wait.clear()
         self._spots.clear()
         self._forgotten.clear()
 
@@ -93,8 +96,10 @@ class HotSpots:
             covering.heat += weight
             return None
         self._now += 1
-        if not self._eager and count < self._due.get(key, FIRST_LOOK):
-            return None
+        if not self._eager:
+            least = max(FIRST_LOOK, int(WORTH * self._cost(SMALL) / SECONDS_A_SAMPLE))
+            if count < self._due.get(key, least) or self._now < self._wait.get(key, 0):
+                return None
         pages: dict[int, int] = {}
 
         def find(number: int) -> PageView | None:
@@ -114,7 +119,7 @@ class HotSpots:
                 self._due[key] = int(count * max(2.0, wanted / heat))
                 return None
             if not self._fresh([pages[n] for n in region.pages]):
-                self._due[key] = count + 1
+                self._wait[key] = self._now + OLD_ENOUGH
                 return None
         self._due[key] = 8 * count  # in case that it gets lost with its page
         # Where a region was left in its middle, shared checks of accesses seem to fail.
