@@ -145,12 +145,12 @@ def _measure_boot(
     note = f"From process start; {image.packages[0]}, one hart, 1 GiB, the same files for all."
     outcome.sections.append(process_section("Boot to the first line of init", note, found, names))
     cpu = {name: statistics.median(s.cpu for s in samples) for name, samples in found.items()}
-    peak = {name: _peak(samples) for name, samples in found.items()}
-    outcome.targets += tables.boot_targets(cpu, peak)
+    memory = {name: _resident(samples) for name, samples in found.items()}
+    outcome.targets += tables.boot_targets(cpu, memory)
 
 
-def _peak(samples: Sequence[Sample]) -> float:
-    return statistics.median([sample.peak or 0 for sample in samples])
+def _resident(samples: Sequence[Sample]) -> float:
+    return statistics.median([sample.resident or 0 for sample in samples])
 
 
 def report(outcome: Outcome, facts: Sequence[str], given: argparse.Namespace) -> None:
