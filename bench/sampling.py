@@ -45,10 +45,12 @@ class Sample:
 
 @dataclass
 class Results:
-    """Samples by workload and subject, and what went wrong."""
+    """Samples by workload and subject, what went wrong, and what emulators wrote to their standard
+    error though their guest went on."""
 
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
 
     def add(self, workload: str, subject: str, sample: Sample) -> None:
         """One more sample."""
@@ -130,6 +132,9 @@ class Suite:
                 guest.boot()
             assert guest.guest is not None
             found = sample(guest.guest, workload, scale)
+            if complaints := guest.guest.complaints():
+                self._told(f"{name} says at {workload.name}: {complaints}")
+                self.results.complaints.append(f"{workload.name} on {name}: {complaints}")
         except BenchError as error:
             self._fail(f"{workload.name} on {name}: {error}")
             guest.drop()
