@@ -41,10 +41,10 @@ def make_space(m: Machine, space: int, frame: int) -> int:
 
 
 def run(m: Machine, **registers: int) -> int:
-    """Frame n holds the number n; the digits that the guest collected."""
+    """Frame n holds the number n, up to 15; the digits that the guest collected."""
     for n, frame in enumerate(FRAMES[:16]):
         m.memory.write(frame, n.to_bytes(8, "little"))
-    m.run(max_instructions=4)
+    m.run(max_instructions=8)
     for name, value in registers.items():
         m.cpus[0].set(name, value)
     assert m.run(timeout=60) == Outcome("poweroff")
@@ -79,6 +79,25 @@ def test_bare_mode_is_no_address_space(build: Build) -> None:
             at = 0x8000_0000 + (n << 21)
             write_entry(m, ROOTS[1] + 0x1000 + 8 * n, guests.leaf(at))
         assert run(m, x10=asid(a, 7)) == 0x13131
+
+
+def test_a_hart_that_resumes_without_its_address_space(build: Build) -> None:
+    """SBI's non-retentive suspend puts satp to 0. Back with its satp, the hart sees its pages."""
+    value = asid(guests.satp(ROOTS[0]), 5)
+    turn_on, load = f"li t1, {value}; csrw satp, t1\n", f"li s1, {FRAMES[3]}; ld t0, 0(s1)\n"
+    source = f"{turn_on}{load}li t1, 9; bne t0, t1, bad; csrwi sie, 2; csrsi sip, 2\n"
+    source += "li a0, 0x80000000; la a1, resume; li a2, 0; li a6, 3; li a7, 0x48534d; ecall\n"
+    source += f"bad: {guests.finish(1)}resume: {load}li t1, 3; bne t0, t1, bad\n"
+    source += f"{turn_on}{load}li t1, 9; bne t0, t1, bad\n{guests.finish()}"
+    with build(source, firmware="none") as m:
+        guests.map_identity(m, ROOTS[0])
+        write_entry(m, ROOTS[0] + 8 * 2, guests.table(ROOTS[1]))
+        for n in range(512):
+            at = 0x8180_0000 if n == 4 else 0x8000_0000 + (n << 21)
+            write_entry(m, ROOTS[1] + 8 * n, guests.leaf(at))
+        m.memory.write(FRAMES[3], (3).to_bytes(8, "little"))
+        m.memory.write(FRAMES[3] + 0x100_0000, (9).to_bytes(8, "little"))
+        assert m.run(timeout=60) == Outcome("poweroff")
 
 
 def test_more_address_spaces_than_are_kept(build: Build) -> None:
@@ -153,6 +172,86 @@ def test_a_global_page_changes_in_all_spaces(build: Build, fence: str) -> None:
         write_entry(m, low_table(0), guests.leaf(FRAMES[1], "vrwxadg"))
         registers = {"x12": guests.leaf(FRAMES[3], "vrwxadg"), "x13": low_table(0)}
         assert run(m, x10=asid(a, 6), x11=asid(b, 7), **registers) == 0x1133
+
+
+@pytest.mark.parametrize("fence", ["sfence.vma zero, zero", "sfence.vma s1, zero"])
+def test_a_global_page_of_code_changes_in_all_spaces(build: Build, fence: str) -> None:
+    """Three spaces run it before and after; in the last one it is new each time."""
+    call = "jalr ra, 0(s1)\n" + DIGIT
+    source = START + call + "csrw satp, a1\n" + call + "sd a2, 0(a3); " + fence + "\n" + call
+    source += "csrw satp, a0\n" + call + "csrw satp, a4\n" + call + guests.finish()
+    with build(source) as m:
+        spaces = [make_space(m, n, FRAMES[20]) for n in range(3)]
+        for n in (1, 2):
+            write_entry(m, ROOTS[n] + 0x1000, guests.table(low_table(0)))
+        write_entry(m, low_table(0), guests.leaf(FRAMES[20], "vrwxadg"))
+        for frame, number in ((FRAMES[20], 1), (FRAMES[21], 2)):
+            code = guests.assemble(f"li t0, {number}; ret").code
+            m.memory.write(frame, code)
+        registers = {"x12": guests.leaf(FRAMES[21], "vrwxadg"), "x13": low_table(0)}
+        values = {f"x{x}": asid(spaces[n], n + 6) for n, x in enumerate((10, 11, 14))}
+        assert run(m, **values, **registers) == 0x11222
+
+
+def test_a_page_of_code_that_is_not_global_is_each_spaces_own(build: Build) -> None:
+    call = "jalr ra, 0(s1)\n" + DIGIT
+    source = START + (call + "csrw satp, a1\n" + call + "csrw satp, a0\n") * 2 + guests.finish()
+    with build(source) as m:
+        a, b = make_space(m, 0, FRAMES[20]), make_space(m, 1, FRAMES[21])
+        for frame, number in ((FRAMES[20], 1), (FRAMES[21], 2)):
+            m.memory.write(frame, guests.assemble(f"li t0, {number}; ret").code)
+        assert run(m, x10=asid(a, 6), x11=asid(b, 7)) == 0x1212
+
+
+def test_a_global_page_of_another_scheme(build: Build) -> None:
+    """Sv39, then Sv48 by a table that leads elsewhere: nothing is shared between schemes."""
+    call = "jalr ra, 0(s1)\n" + DIGIT
+    source = START + call + "csrw satp, a1\n" + call + "csrw satp, a0\n" + call + guests.finish()
+    with build(source) as m:
+        a, b = make_space(m, 0, FRAMES[20]), make_space(m, 1, FRAMES[21])
+        write_entry(m, ROOTS[2], guests.table(ROOTS[1]))  # Sv48: a level above
+        for n, (frame, number) in enumerate(((FRAMES[20], 1), (FRAMES[21], 2))):
+            write_entry(m, low_table(n), guests.leaf(frame, "vrwxadg"))
+            m.memory.write(frame, guests.assemble(f"li t0, {number}; ret").code)
+        four = guests.satp(ROOTS[2], 9)
+        assert b == guests.satp(ROOTS[1])
+        assert run(m, x10=asid(a, 6), x11=asid(four, 7)) == 0x121
+
+
+CROSSINGS = ["addi t0, zero, 5", "ld t0, 64(s1)", "jalr ra, 0(ra)", "illegal"]
+
+
+@pytest.mark.parametrize("instruction", CROSSINGS)
+def test_an_instruction_over_the_end_of_a_page(build: Build, instruction: str) -> None:
+    """Its second half changes by a store and fence.i, by a new page behind it, and by none."""
+    change = "sh a4, 0(a5); fence.i; jalr ra, 0(s4)\n" + DIGIT
+    remap = "sd a2, 8(a3); sfence.vma zero, zero; jalr ra, 0(s4)\n" + DIGIT
+    source = f"csrw medeleg, zero\n{guests.vector('trap')}" + START
+    source += "li s5, 0xffe; add s4, s1, s5; li s5, 0x1000; add a5, s1, s5; li t0, 3\n"
+    source += "jalr ra, 0(s4)\n" + DIGIT + change + remap
+    source += "sd zero, 8(a3); sfence.vma zero, zero; jalr ra, 0(s4)\n" + DIGIT + guests.finish()
+    source += ".balign 4\ntrap: csrr t0, mcause; csrw mepc, ra; mret\n"
+    illegal = instruction == "illegal"
+    code = b"\xff\xff\xff\xff" if illegal else guests.assemble(instruction).code
+    with build(source) as m:
+        a = make_space(m, 0, FRAMES[16])
+        back = (0x8082).to_bytes(2, "little")  # c.jr ra
+        write_entry(m, low_table(0) + 8, guests.leaf(FRAMES[17]))
+        m.memory.write(FRAMES[16] + 0xFFE, code[:2])
+        m.memory.write(FRAMES[17], code[2:] + back)
+        addi = guests.assemble("addi t0, zero, 6").code
+        m.memory.write(FRAMES[18], code[2:] + back)
+        registers = {"x12": guests.leaf(FRAMES[18]), "x13": low_table(0)}
+        m.memory.write(FRAMES[16] + 64, (7).to_bytes(8, "little"))
+        m.memory.write(FRAMES[16] + 80, (8).to_bytes(8, "little"))
+        changed = {
+            "addi t0, zero, 5": (addi[2:], 0x565),
+            "ld t0, 64(s1)": (guests.assemble("ld t0, 80(s1)").code[2:], 0x787),
+            "jalr ra, 0(ra)": (code[2:], 0x333),
+            "illegal": (code[2:], 0x222),
+        }[instruction]
+        value = int.from_bytes(changed[0], "little")
+        assert run(m, x10=asid(a, 1), x14=value, **registers) == changed[1] << 4 | 0xC
 
 
 @pytest.mark.parametrize("fence", ["sfence.vma s1, zero", "sfence.vma s1, s2"])

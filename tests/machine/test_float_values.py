@@ -12,7 +12,7 @@ import pytest
 
 from lamina.base.bits import mask
 from lamina.engine.jit.eager import EagerJitEngine
-from lamina.ir.floats import FORMATS
+from lamina.ir.floats import FORMATS, NV, NX
 from lamina.isa.insn import Form
 from lamina.isa.riscv.fp import FS
 from lamina.isa.riscv.hart import FILES, RV64
@@ -210,3 +210,60 @@ def test_an_instruction_is_that_of_the_definition(
             at = 3 * (i * len(ways) + j)
             got = words[at], words[at + 1] & FS, words[at + 2]
             assert got == expected(host, form, row, way), (way, [hex(v) for v in row])
+
+
+LOOPS = [  # first instruction of the loop, frm, x10 afterwards, flags
+    ("fmul.d f10, f1, f2", 0, FORMATS[64].nan, 0),
+    ("fmul.d f10, f3, f2", 2, 0x3FF8 << 48, 0),
+    ("fdiv.d f10, f2, f3, rup", 0, 0x3FE5_5555_5555_5556, NX),
+    ("flt.d x10, f1, f2", 0, 0, NV),
+    ("flt.d x10, f2, f3", 0, 1, 0),
+    ("fcvt.wu.d x10, f4", 0, 0, NV),
+    ("fcvt.l.d x10, f1", 0, mask(63), NV),
+    ("fmin.d f10, f1, f3", 0, 0x3FF8 << 48, 0),
+    ("fadd.s f10, f2, f2", 0, mask(64) ^ mask(32) | FORMATS[32].nan, 0),  # not boxed
+]
+
+
+@pytest.mark.parametrize("engine", ["threaded", "jit"])
+@pytest.mark.parametrize("fs", [FS, INITIAL])
+@pytest.mark.parametrize(("first", "frm", "result", "flags"), LOOPS)
+def test_a_loop_that_begins_with_a_rare_case_goes_on(
+    engine: str,
+    fs: int,
+    first: str,
+    frm: int,
+    result: int,
+    flags: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """f1 is a quiet NaN, f2 is 1.0, f3 is 1.5, f4 is -1.0."""
+    monkeypatch.setitem(ENGINES, "jit", EagerJitEngine)
+    values = (FORMATS[64].nan, 0x3FF << 52, 0x3FF8 << 48, 0xBFF << 52)
+    loads = "\n".join(f"li t0, {v}; fmv.d.x f{i}, t0" for i, v in enumerate(values, 1))
+    end = "fmv.x.d x10, f10" if " f10" in first else ""
+    source = f"""
+  li t0, {FS}
+  csrs mstatus, t0
+  {loads}
+  csrwi fflags, 0
+  csrwi frm, {frm}
+  li t0, {FS}
+  csrc mstatus, t0
+  li t0, {fs}
+  csrs mstatus, t0
+  li s0, 40
+  j 1f
+1: {first}
+  addi s0, s0, -1
+  bnez s0, 1b
+  csrr s1, mstatus
+  csrr s2, fflags
+  {end}
+  {guests.finish()}
+"""
+    with guests.machine(source, engine=engine) as m:
+        assert m.run(timeout=60).reason == "poweroff"
+        assert (m.regs["x10"], m.regs["x18"]) == (result, flags)
+        changed = bool(flags) or " f10" in first
+        assert m.regs["x9"] & FS == (FS if changed else fs)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -18,16 +19,25 @@ from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import COMMAND, CompilerProcess
 from lamina.engine.compiler.protocol import Answer, Kind, Outcome, Request
 from lamina.engine.compiler.worker import architecture
-from lamina.engine.jit.request import ENTRY, encode
+from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.region import PageView, form_region
+from lamina.engine.jit.request import encode
 from lamina.isa.riscv import RISCV64
 
 PACK = Request(Kind.RUNTIME, RISCV64.source, "crypto")
 LOOP = (0x0000_0013, 0xFFDF_F06F)  # nop; jal x0, -4
-REGION = Request(
-    Kind.REGION,
-    RISCV64.source,
-    region=encode(b"".join(i.to_bytes(4, "little") for i in LOOP).ljust(4096, b"\0"), 0, True),
-)
+PAGE = b"".join(i.to_bytes(4, "little") for i in LOOP).ljust(4096, b"\0")
+
+
+def _request(page: bytes) -> bytes:
+    """The request for the region at the start of a page all of which ran."""
+    view = PageView(page, lambda offset: True)
+    region = form_region(Decoder(RISCV64), lambda number: None if number else view, 0)
+    assert region is not None
+    return encode(region)
+
+
+REGION = Request(Kind.REGION, RISCV64.source, region=_request(PAGE))
 
 
 @pytest.fixture
@@ -47,17 +57,8 @@ def test_packs_and_regions_are_compiled_elsewhere(compiler: CompilerProcess) -> 
     assert pack is not None and region is not None
     assert "forms.crypto" in CodeImage.decode(pack).symbols
     image = CodeImage.decode(region)
-    assert set(image.symbols) == {ENTRY}
-    assert {r.symbol for r in image.relocations} <= {"dispatch", "resume", "left"}
-
-
-def test_nothing_to_compile_is_no_trouble(
-    compiler: CompilerProcess, caplog: pytest.LogCaptureFixture
-) -> None:
-    zeroes = Request(Kind.REGION, RISCV64.source, region=encode(bytes(4096), 0, False))
-    with caplog.at_level(logging.WARNING):
-        assert compiler.compile(zeroes) is None
-    assert not caplog.records
+    assert set(image.symbols) == {"region"}
+    assert {r.symbol for r in image.relocations} <= {"dispatch", "content.0", ""}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_nothing_to_compile_is_no_trouble(
         Request(Kind.RUNTIME, "lamina.isa.nowhere:ARCH", "core"),
         Request(Kind.RUNTIME, RISCV64.source, "no such pack"),
         Request(Kind.REGION, RISCV64.source, region=b"too short"),
-        Request(Kind.REGION, RISCV64.source, region=encode(bytes(4096), 4095, False)),
+        Request(Kind.REGION, RISCV64.source, region=_request(PAGE)[:-4]),
     ],
 )
 def test_what_cannot_be_compiled_is_told_and_the_next_request_answered(
@@ -96,8 +97,8 @@ def test_a_compiler_that_dies_is_told_of_once(
             assert compiler.submit(REGION, answers.append)
         child(compiler).kill()
         assert compiler.compile(REGION) is None
-        assert compiler.submit(REGION, answers.append)
-    assert answers == [None] * 4
+        assert not compiler.submit(REGION, answers.append)
+    assert answers == [None] * 3
     assert len(caplog.records) == 1 and "has ended" in caplog.text
 
 
@@ -141,6 +142,31 @@ def test_closing_reaps_the_process_and_answers_what_is_waited_for() -> None:
     assert len(answers) == 20
     assert compiler.compile(REGION) is not None  # another one
     compiler.close()
+
+
+def test_who_is_answered_may_want_something_first(compiler: CompilerProcess) -> None:
+    """A region calls a routine of a pack that is not loaded; others are answered meanwhile."""
+    wanted: queue.Queue[bytes | None] = queue.Queue()
+    answers: queue.Queue[bytes | None] = queue.Queue()
+    compiler.submit(REGION, lambda image: wanted.put(compiler.compile(PACK)))
+    for _ in range(3):
+        compiler.submit(REGION, answers.put)
+    assert wanted.get(timeout=60) is not None
+    assert all(answers.get(timeout=60) is not None for _ in range(3))
+
+
+def test_no_process_is_started_after_the_end() -> None:
+    """Callers answer a lost region with the next request, at the end of the VM too."""
+    compiler = CompilerProcess()
+    asked = []
+
+    def again(image: bytes | None) -> None:
+        asked.append(compiler.submit(REGION, again))
+
+    assert compiler.submit(PACK, again)
+    compiler.close(for_good=True)
+    assert asked[-1] is False and compiler._child is None
+    assert compiler.compile(REGION) is None
 
 
 def test_the_terminals_interrupt_is_not_for_it(compiler: CompilerProcess) -> None:

@@ -88,8 +88,28 @@ def test_sstatus_shows_and_writes_only_the_supervisors_fields() -> None:
     assert hart.read("mstatus") == SXL_UXL | 0x7E79AA & ~0xC6122
 
 
+@pytest.mark.parametrize(
+    "state, looks",
+    [
+        ({}, False),
+        ({"mip_soft": 1 << 1}, False),  # not enabled
+        ({"mie": 1 << 1, "mip_soft": 1 << 1}, True),
+        ({"mie": 1 << 9, "irq": 1 << 9}, True),
+        ({"mie": 1 << 9, "irq": 1 << 7}, False),
+        ({"mie": 1 << 5}, True),  # the timer may be due,
+        ({"mie": 1 << 5, "timer_armed": 1}, False),  # but for what the machine said
+    ],
+)
+def test_enabling_interrupts_has_the_engine_look_if_there_may_be_one(
+    state: dict[str, int], looks: bool
+) -> None:
+    hart = SmallHart(**state)
+    hart.insn("csrwi", csr=0x100, uimm=2)
+    assert hart.events == ["pending"] * looks
+
+
 def test_status_writes_tell_the_engine_what_changed() -> None:
-    hart = SmallHart()
+    hart = SmallHart(mie=1 << 1, mip_soft=1 << 1)
     hart.insn("csrwi", csr=0x300, uimm=8)  # MIE
     assert hart.events == ["pending"]
     hart.events.clear()

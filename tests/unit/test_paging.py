@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 from priv_hart import MACHINE, OPEN_PMP, RAM, SUPERVISOR, USER, SmallHart, Trapped, run_routine
 
-from lamina.isa.arch import FETCH, READ, WRITE
+from lamina.isa.arch import EVERYWHERE, FETCH, READ, WRITE
 from lamina.isa.riscv import RISCV64
 
 V, R, W, X, U, G, A, D = (1 << n for n in range(8))
@@ -346,6 +346,13 @@ def test_contexts_stay_in_range_whatever_was_loaded() -> None:
 
 
 # -- address spaces --------------------------------------------------------------------------
+def test_a_global_page_is_the_same_everywhere() -> None:
+    """By its own entry, or by any on the way to it."""
+    assert outcome(Space(flags=V | RWX | AD | G)) == (FRAME | GVA & 0xFFF, 0x1000, EVERYWHERE)
+    assert outcome(Space(pointer=V | G)) == (FRAME | GVA & 0xFFF, 0x1000, EVERYWHERE)
+    assert outcome(Space(level=1, ppn=0x80000, flags=V | RWX | AD | G))[2] == EVERYWHERE
+
+
 def test_the_asid_names_the_address_space_and_bare_mode_is_one_of_its_own() -> None:
     def space(satp: int) -> tuple[int, ...]:
         hart = SmallHart()
@@ -354,6 +361,6 @@ def test_the_asid_names_the_address_space_and_bare_mode_is_one_of_its_own() -> N
 
     for mode in (8, 9, 10):
         satp = mode << 60 | 0xFFFF << 44 | 0x123
-        assert space(satp) == (0xFFFF, satp, 1)
-        assert space(mode << 60 | 0x123) == (0, mode << 60 | 0x123, 0)  # nothing is kept
-    assert space(0) == (1 << 16, 0, 1)
+        assert space(satp) == (0xFFFF, satp, 1, mode)
+        assert space(mode << 60 | 0x123) == (0, mode << 60 | 0x123, 0, mode)  # nothing is kept
+    assert space(0) == (1 << 16, 0, 1, 0)

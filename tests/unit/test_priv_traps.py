@@ -205,7 +205,7 @@ def test_the_supervisor_timer_fires_by_stimecmp() -> None:
 @pytest.mark.parametrize("enabled", [False, True])
 def test_mret_unstacks_privilege_and_enable(priv: int, enabled: bool) -> None:
     status = MPP[priv] | (MPIE if enabled else MIE) | MPRV
-    hart = SmallHart(mstatus=status, mepc=0x8000_0100)
+    hart = SmallHart(mstatus=status, mepc=0x8000_0100, mie=2, mip_soft=2)
     hart.insn("mret")
     assert (hart["priv"], hart["pc"]) == (priv, 0x8000_0100)
     kept = MPRV if priv == MACHINE else 0

@@ -138,6 +138,7 @@ class VCpu:
                 self.set_reg(f.name, i, state[f"{f.prefix or f.name}{i}"])
         for slot in (*layout.slots, "pc", "icount", "irq"):
             self.set(slot, state[slot])
+        self.set("timer_armed", 0)
 
     def close(self) -> None:
         """Release the block; the vCPU must not run any more."""

@@ -57,8 +57,9 @@ def sweep(ops: list[Op], used: set[int], read: set[int]) -> list[Op]:
                 read.update(o.attrs["var"].number for o in gets)
             for block in op.blocks:
                 block.ops = sweep(block.ops, used, read)
-            if op.name != "loop" and not any(block.ops for block in op.blocks):
-                continue
+            empty = op.name != "loop" and not any(block.ops for block in op.blocks)
+            if empty and not op.attrs.get("rare"):
+                continue  # even without operations, that a case is rare is worth knowing
         elif op.name == "var.set":
             if op.attrs["var"].number not in read:
                 continue

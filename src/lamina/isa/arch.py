@@ -4,7 +4,7 @@
 shared routines; nothing outside `isa/NAME` knows more of an instruction set than this.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lamina.ir.graph import Routine
@@ -14,6 +14,7 @@ from lamina.isa.insn import Insn, InsnTable
 # read is, with the faults of a write.
 READ, WRITE, FETCH, CACHE = 0, 1, 2, 3
 CORE_PACK = "core"
+EVERYWHERE = 2
 TOUCHES = {"read": READ, "write": WRITE, "cache": CACHE}  # attribute `access` of the op `touch`
 
 
@@ -36,7 +37,10 @@ class StateLayout:
     discarded writes go.
     """
 
-    COMMON = ("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc")
+    COMMON = (
+        *("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc"),
+        "timer_armed",  # 1: the machine makes `pending` true once the vCPU's own timer is due
+    )
 
     def __init__(self, files: list[RegFile], slots: list[str]) -> None:
         self.files = {f.name: f for f in files}
@@ -58,6 +62,26 @@ class StateLayout:
         self.words = at
 
 
+class Routines(Mapping[str, Routine]):
+    """An architecture's routines, captured when they are first asked for: compiled code that comes
+    from the cache asks for none."""
+
+    def __init__(self, makers: dict[str, Callable[[], Routine]]) -> None:
+        self._makers = makers
+        self._made: dict[str, Routine] = {}
+
+    def __getitem__(self, name: str) -> Routine:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 @dataclass(eq=False)
 class Arch:
     """One instruction set.
@@ -67,19 +91,20 @@ class Arch:
       interrupt()                   take the most urgent deliverable interrupt, if there is one
       translate(gva, access, size)  -> (gpa, page_size, cacheable); traps on a fault. The
                                     translation holds for the naturally aligned page of
-                                    `page_size` bytes around gva (4096 or more) if cacheable.
+                                    `page_size` bytes around gva (4096 or more) if cacheable is
+                                    1; if EVERYWHERE, in all address spaces of the family, too.
       bus_fault(gva, access)        trap because no RAM or device answers there
       context()                     -> (data, fetch): the TLB contexts in force, 0..CONTEXTS-1
-      space()                       -> (identifier, root, keep): the address space that the first
-                                    SPACE_CONTEXTS contexts translate by. Engines may keep the
-                                    translations of others. Where the root of an identifier is
+      space()                       -> (identifier, root, keep, family): the address space that the
+                                    first SPACE_CONTEXTS contexts translate by. Engines may keep
+                                    the translations of others. Where the root of an identifier is
                                     another than before, or `keep` is 0, those it had are dropped.
     """
 
     name: str
     table: InsnTable
     layout: StateLayout
-    routines: dict[str, Routine]
+    routines: Mapping[str, Routine]
     reset: Callable[..., dict[str, int]]  # slot values at reset
     illegal_cause: int  # the exception cause of an undecodable instruction; tval is its bits
     contexts: int = 4

@@ -30,10 +30,19 @@ class Insn:
     """One instruction form."""
 
     syntax: str
-    encoding: Encoding
+    pattern: str
     extension: str
     semantics: Semantics
     builder: Callable[[str], Builder]
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """The pattern, taken apart when it is first asked for; ValueError if it lacks a field."""
+        encoding = parse(self.pattern)
+        unknown = set(self.operands) - set(encoding.operands)
+        if unknown:
+            raise ValueError(f"{self.syntax}: no field for {sorted(unknown)}")
+        return encoding
 
     @property
     def name(self) -> str:
@@ -73,10 +82,14 @@ class Expansion:
     """A form that stands for another instruction, as the compressed ones do."""
 
     syntax: str
-    encoding: Encoding
+    pattern: str
     extension: str
     target: str  # syntax with operands of this form or numbers, such as "addi rd, rd, imm"
     table: "InsnTable"
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        return parse(self.pattern)
 
     @property
     def name(self) -> str:
@@ -136,12 +149,7 @@ class InsnTable:
 
         def insn(syntax: str, pattern: str) -> Callable[[Semantics], Semantics]:
             def declare(semantics: Semantics) -> Semantics:
-                encoding = parse(pattern)
-                form = Insn(syntax, encoding, extension, semantics, self.builder)
-                unknown = set(form.operands) - set(encoding.operands)
-                if unknown:
-                    raise ValueError(f"{syntax}: no field for {sorted(unknown)}")
-                self._add(form)
+                self._add(Insn(syntax, pattern, extension, semantics, self.builder))
                 return semantics
 
             return declare
@@ -152,7 +160,7 @@ class InsnTable:
         """Declares forms that expand to others: (syntax, pattern, target)."""
 
         def expand(syntax: str, pattern: str, target: str) -> None:
-            self._add(Expansion(syntax, parse(pattern), extension, target, self))
+            self._add(Expansion(syntax, pattern, extension, target, self))
 
         return expand
 

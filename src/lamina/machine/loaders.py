@@ -20,7 +20,6 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import zstandard
-from elftools.elf.elffile import ELFFile
 
 from lamina.base.bits import U64
 from lamina.base.errors import ImageError
@@ -241,6 +240,8 @@ def _open_elf(name: str, content: bytes) -> Any:
     if machine != EM_RISCV:
         kind = MACHINES.get(machine, f"machine {machine}")
         raise ImageError(f"{name}: is an ELF file for {kind}, not for RISC-V")
+    from elftools.elf.elffile import ELFFile  # takes 20 ms, and most kernels are of another kind
+
     try:
         return ELFFile(io.BytesIO(content))
     except Exception as error:  # the library has no closed set of them for broken files

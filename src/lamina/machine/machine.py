@@ -24,10 +24,7 @@ from lamina.devices.finisher import ShutdownKind, ShutdownRequest
 from lamina.devices.uart import Uart
 from lamina.devices.virtio.console import VirtioConsole
 from lamina.devices.virtio.rng import VirtioRng
-from lamina.engine.contract import Engine, EngineMaker
-from lamina.engine.jit.engine import JitEngine
-from lamina.engine.reference.engine import ReferenceEngine
-from lamina.engine.threaded.engine import ThreadedEngine
+from lamina.engine.contract import Engine
 from lamina.engine.vcpu import VCpu
 from lamina.isa.riscv import RISCV64
 from lamina.machine import inspect
@@ -43,6 +40,7 @@ from lamina.machine.config import (
     Outcome,
 )
 from lamina.machine.console import Console
+from lamina.machine.engines import ENGINES
 from lamina.machine.entropy import entropy_source
 from lamina.machine.firmware import Firmware
 from lamina.machine.memory import Memory
@@ -50,11 +48,6 @@ from lamina.machine.runner import Runner
 from lamina.machine.storage import Storage
 from lamina.machine.trace import Tracer
 
-ENGINES: dict[str, EngineMaker] = {
-    "jit": JitEngine,
-    "threaded": ThreadedEngine,
-    "reference": ReferenceEngine,
-}
 UNTIL_SECONDS = 0.05  # how often `run` asks its `until`
 INPUT_RETRY_TICKS = 100_000  # 10 ms: typed bytes that the device had no room for
 
@@ -148,7 +141,7 @@ class Machine:
         """A vCPU and the engine that runs it."""
         tracer = self._tracer
         space = self.space if tracer is None else tracer.space(index)
-        engine: Engine = ENGINES[self.config.engine](
+        engine = ENGINES[self.config.engine](
             RISCV64, index, space, lambda event, value: self.cpu_event(index, event, value)
         )
         if self._commits is not None:
@@ -465,7 +458,8 @@ class Machine:
         of the engine, so its steal time is brought up to date here as well."""
         key = ("stimecmp", index)
         if event == "stimecmp":
-            self.clock.arm(key, value, self._runners[index].kick)
+            self.cpus[index].set("timer_armed", 1)
+            self.clock.arm(key, value, self._runners[index].timer_due)
             self.firmware.account(index)
 
     def _announce_time(self, offset: int) -> None:

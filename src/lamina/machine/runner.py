@@ -74,6 +74,11 @@ class Runner:
         self.vcpu.words[self.vcpu.arch.layout.index["pending"]] = ALWAYS_PENDING
         self._signal.set()
 
+    def timer_due(self) -> None:
+        """The vCPU's own timer has come to its deadline, or an earlier one of it."""
+        self.vcpu.set("timer_armed", 0)
+        self.kick()
+
     def interrupt(self) -> None:
         """Bring the vCPU out of guest code."""
         self.vcpu.request(REQUEST_STOP)

@@ -30,7 +30,7 @@ from lamina.engine.code.image import CodeImage
 log = logging.getLogger(__name__)
 
 # What is kept, in folders of these names, and how much of it.
-STORES = {"runtime": 8 << 20, "regions": 128 << 20}
+STORES = {"runtime": 8 << 20, "regions": 256 << 20}
 
 SEGMENTS = 8  # that a full store has
 PATIENCE = 1.0  # seconds to wait for other processes

@@ -25,6 +25,7 @@ class AccessWriter(RegisterWriter):
     def prepare_accesses(self) -> None:
         """Called once before anything is written."""
         self.groups: dict[int, Group] = {}  # of the basic block being written
+        self.within: tuple[Group, dict[int, int]] | None = None  # of the instruction
         self.recent: dict[str, None] = {}  # names of the variables for pages that were found last
         self.leaves = False
 
@@ -58,12 +59,15 @@ class AccessWriter(RegisterWriter):
         see to it that it may lie across pages."""
         return self.temp(f"and i64 {gva}, {-PAGE_SIZE | size - 1}")
 
-    def _host(self, gva: str, size: int, write: bool, call: str) -> str:
-        """A host pointer to `size` bytes at gva, if need be by a call of the runtime."""
-        group = self.groups.get(self.offset)
-        if group is not None:
-            return self._host_in(group, gva)
+    def _host(self, op: Op, write: bool, call: str) -> str:
+        """A host pointer to what an operation accesses, if need be by a call of the runtime."""
+        size, gva = op.attrs["size"], self.use(op.args[0])
         access = self.member.access
+        group = self.groups.get(self.offset)
+        if group is not None and access is not None:
+            return self._host_in(group, gva, access.distance)
+        if self.within is not None and id(op) in self.within[1]:
+            return self._host_in(self.within[0], gva, self.within[1][id(op)])
         if self.loop is not None and access is not None:
             return self._host_in_loop(gva, size, write, call)
         entry, page = self._entry(gva), self._page(gva, size)
@@ -114,12 +118,10 @@ class AccessWriter(RegisterWriter):
         ways = f"[ {quick}, %{here} ], [ {found}, %{new} ], [ {slow}, %{miss} ]"
         return self.temp(f"phi ptr {ways}")
 
-    def _host_in(self, group: Group, gva: str) -> str:
+    def _host_in(self, group: Group, gva: str, distance: int) -> str:
         """A host pointer by the check of the access's group."""
         if not group.base:
-            access = self.member.access
-            assert access is not None
-            low = self.temp(f"add i64 {gva}, {group.low - access.distance}")
+            low = self.temp(f"add i64 {gva}, {group.low - distance}")
             entry = self._entry(low)
             last = self.temp(f"add i64 {low}, {group.high - group.low - 1}")
             page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
@@ -137,7 +139,7 @@ class AccessWriter(RegisterWriter):
     # -- operations ------------------------------------------------------------------------------
     def op_load(self, op: Op) -> None:
         size, gva = op.attrs["size"], self.use(op.args[0])
-        pointer = self._host(gva, size, False, f"@region_read(ptr %s, i64 {gva}")
+        pointer = self._host(op, False, f"@region_read(ptr %s, i64 {gva}")
         text = f"load i{8 * size}, ptr {pointer}, align 1{RAM}"
         self.bind(op.results[0], self.temp(text))
 
@@ -145,12 +147,11 @@ class AccessWriter(RegisterWriter):
         size, gva, value = op.attrs["size"], self.use(op.args[0]), self.use(op.args[1])
         wide = value if size == 8 else self.temp(f"zext i{8 * size} {value} to i64")
         call = f"@region_write(ptr %s, i64 {gva}, i64 {wide}"
-        pointer = self._host(gva, size, True, call)
+        pointer = self._host(op, True, call)
         self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1{RAM}")
 
     def atomic_pointer(self, op: Op) -> str:
-        size, gva = op.attrs["size"], self.use(op.args[0])
-        return self._host(gva, size, True, f"@region_pointer(ptr %s, i64 {gva}")
+        return self._host(op, True, f"@region_pointer(ptr %s, i64 {self.use(op.args[0])}")
 
     def op_trap(self, op: Op) -> None:
         cause, tval = (self.use(a) for a in op.args)

@@ -35,6 +35,8 @@ from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
+MAX_REWRITTEN = 16  # times that the code of a page may change and be compiled again
+
 
 @cache
 def compiler(arch: Arch) -> CompilerService:
@@ -62,6 +64,11 @@ class Sampler:
                     target=self._run, name="lamina-sampler", daemon=True
                 )
                 self._thread.start()
+
+    def running(self) -> "list[JitEngine]":
+        """The engines that run now."""
+        with self._lock:
+            return [engine for engine in self._engines if engine.running]
 
     def _run(self) -> None:
         while True:
@@ -93,11 +100,15 @@ class JitEngine(ThreadedEngine):
         on_notify: Callable[[str, int], None] = lambda event, value: None,
     ) -> None:
         self.running = False
-        self._generation = 0
+        self._generation = 0  # counts how often the code pages went
+        self._rewritten: dict[int, int] = {}  # how often code pages were given a number
         self._compiler = compiler(arch)
-        self._spots = HotSpots(self._compiler.decoder, self._view, self._forget, self.eager)
+        self._spots = HotSpots(
+            self._compiler.decoder, self._view, self._forget, self._compiler.cost, self.eager
+        )
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
+        self._regions_of = self._compiler.library.generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
         self._arena_start = ctypes.addressof(self._arena_anchor)
@@ -107,6 +118,7 @@ class JitEngine(ThreadedEngine):
     def run(self, budget: int) -> Exit:
         self.running = True
         SAMPLER.add(self)
+        self._leave_old_regions()
         try:
             return super().run(budget)
         finally:
@@ -120,11 +132,13 @@ class JitEngine(ThreadedEngine):
     def _empty_arena(self) -> None:
         self._generation += 1
         self._known_pages = 0
+        self._rewritten.clear()
         self._spots.clear()
         super()._empty_arena()
 
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
+        self._leave_old_regions()
         self.link_ready()
         self._look_at_new_pages()
         pc = self.vcpu.pc
@@ -132,6 +146,9 @@ class JitEngine(ThreadedEngine):
         if page == 0 or self._is_linked(page, pc % PAGE_SIZE):
             return
         if self._content(page) == 0:
+            times = self._rewritten[page] = self._rewritten.get(page, 0) + 1
+            if times > MAX_REWRITTEN:
+                return  # compiling would not come to an end
             self._identify(page)
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
@@ -143,7 +160,7 @@ class JitEngine(ThreadedEngine):
         """Lead records into the regions that are compiled."""
         while self._ready:
             spot, compiled, generation = self._ready.popleft()
-            if generation != self._generation:
+            if (generation, compiled.generation) != (self._generation, self._regions_of):
                 continue
             for page in spot.pages.values():
                 content = self._content(page)
@@ -156,14 +173,34 @@ class JitEngine(ThreadedEngine):
         generation = self._generation
 
         def done(compiled: Compiled | None) -> None:
-            spot.done = True
+            spot.finish()
             if compiled is not None:
                 self._ready.append((spot, compiled, generation))
                 self.vcpu.request(REQUEST_SAMPLE)
 
         number = self._compiler.library.number
+        assert spot.region is not None
         contents = {n: number(source) for n, source in spot.region.pages.items()}
-        self._compiler.submit(spot, contents, done)
+        if 0 in contents.values():
+            done(None)
+        else:
+            self._compiler.submit(spot, contents, done)
+
+    def _leave_old_regions(self) -> None:
+        """If all regions were given up, lead no record into them any more; the last of the running
+        vCPUs to do so frees them."""
+        library = self._compiler.library
+        generation = library.generation
+        if self._regions_of == generation:
+            return
+        end = self.vcpu.words[self.layout.at["arena_next"] // 8]
+        for page in range(self._arena_start, end, CODE_PAGE):
+            ctypes.memset(page, 0, PAGE_RECORDS * RECORD)
+            ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = 0
+        self._ready.clear()
+        self._spots.clear()
+        self._regions_of = generation
+        library.free(min(e._regions_of for e in SAMPLER.running() if e._compiler is self._compiler))
 
     # -- linking ---------------------------------------------------------------------------------
     def _look_at_new_pages(self) -> None:

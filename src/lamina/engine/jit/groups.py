@@ -1,4 +1,5 @@
-"""Accesses that share one look into the TLB: same base register, nearby, in one basic block.
+"""Accesses that share one look into the TLB: same base register, nearby, in one basic block, or of
+one instruction.
 
 A prologue that saves registers, a structure's fields, an unrolled copy: the first access checks
 the whole range for all of them. Where that fails the region is left at that access, and the
@@ -8,9 +9,11 @@ Called by `writer`.
 
 from dataclasses import dataclass
 
-from lamina.engine.jit.flow import Access
+from lamina.base.bits import signed
+from lamina.engine.jit.flow import Decoded
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.shape import Part
+from lamina.ir.graph import Routine
 
 MAX_SPAN = 2048  # bytes between the first and the last; far below the reach of the TLB's index
 
@@ -20,28 +23,28 @@ class Group:
     """Accesses from `low` to `high` (exclusive) about one value of a register. `base` is the name
     in the text of what the first access found: host minus guest address."""
 
-    file: str
-    index: int
-    low: int
-    high: int
-    reads: bool
-    writes: bool
-    count: int = 1
+    low: int = 0
+    high: int = 0
+    reads: bool = False
+    writes: bool = False
+    count: int = 0
     base: str = ""
 
-    def take(self, access: Access) -> bool:
+    def take(self, distance: int, size: int, write: bool) -> bool:
         """Add an access, if it is near enough."""
-        low, high = min(self.low, access.distance), max(self.high, access.distance + access.size)
+        low, high = distance, distance + size
+        if self.count:
+            low, high = min(self.low, low), max(self.high, high)
         if high - low > MAX_SPAN:
             return False
         self.low, self.high = low, high
-        self.reads |= not access.write
-        self.writes |= access.write
+        self.reads |= not write
+        self.writes |= write
         self.count += 1
         return True
 
 
-def groups_of(region: Region, part: Part, files: list[str]) -> dict[int, Group]:
+def groups_of(region: Region[Decoded], part: Part, files: list[str]) -> dict[int, Group]:
     """The groups of a basic block, by the offsets of their instructions."""
     if not region.grouped:
         return {}
@@ -52,13 +55,30 @@ def groups_of(region: Region, part: Part, files: list[str]) -> dict[int, Group]:
         access = member.access
         if access is not None and offset not in region.entries:
             register = (access.file, access.index)
-            group = active.get(register)
-            if group is None or not group.take(access):
-                low, high = access.distance, access.distance + access.size
-                reads, writes = not access.write, access.write
-                group = active[register] = Group(*register, low, high, reads, writes)
+            group = active.setdefault(register, Group())
+            if not group.take(access.distance, access.size, access.write):
+                group = active[register] = Group()
+                group.take(access.distance, access.size, access.write)
             found[offset] = group
         for file, index in list(active):
             if member.changes >> 64 * files.index(file) + index & 1:
                 del active[file, index]
     return {offset: group for offset, group in found.items() if group.count > 1}
+
+
+def group_within(routine: Routine) -> tuple[Group, dict[int, int]] | None:
+    """The group of an instruction that makes several accesses about one address, and the distance
+    of each by the identity of its operation; None if it is not of that kind."""
+    group, distances, about = Group(), {}, None
+    for op in routine.body.walk():
+        if op.name not in ("load", "store"):
+            continue
+        address, distance = op.args[0], 0
+        if address.op.name == "add" and address.op.args[1].op.name == "const":
+            distance = signed(address.op.args[1].op.attrs["value"], 64)
+            address = address.op.args[0]
+        about = about or address
+        if address is not about or not group.take(distance, op.attrs["size"], op.name == "store"):
+            return None
+        distances[id(op)] = distance
+    return (group, distances) if group.count > 1 else None

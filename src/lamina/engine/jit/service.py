@@ -6,21 +6,28 @@ can overtake. Answers come on its client's thread. One service for a process and
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
-from lamina.engine.jit.flow import Decoder
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
+from lamina.engine.jit.outline import OutlineDecoder, Step
+from lamina.engine.jit.region import Region
 from lamina.engine.jit.request import encode
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
 AHEAD = 2  # regions that the compiler process has at a time
+MAX_JOBS = 500  # that wait
+INSTRUCTIONS_A_REGION = 15  # what a region costs beside its instructions, in instructions
+FIRST_GUESS = 0.0002  # seconds an instruction
+LEARNED = 1000  # instructions that make the first guess forgotten
 
 Done = Callable[[Compiled | None], None]
 
@@ -30,6 +37,7 @@ class Job:
     """Compile a spot's region; `done` gets it, or None. `contents`: the numbers of its pages."""
 
     spot: Spot
+    region: Region[Step]
     contents: dict[int, int]
     done: Done
 
@@ -39,20 +47,35 @@ class CompilerService:
 
     def __init__(self, arch: Arch, library: RegionLibrary) -> None:
         self._arch = arch
-        self.decoder = Decoder(arch)
+        self.decoder = OutlineDecoder(arch)
         self.library = library
         self._jobs: list[Job] = []
         self._asked = 0
-        self._changed = threading.Condition()  # guards the two above
+        self._since = 0.0  # since when the compiler process has been busy with what it does now
+        self._spent, self._compiled = FIRST_GUESS * LEARNED, LEARNED  # seconds, instructions
+        self._changed = threading.Condition()  # guards the five above
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
-        """Queue a region; `done` is called on any thread."""
-        if self.library.knows(spot.region, contents):
+        """Queue a region; `done` is called on any thread. If too many wait, the coldest goes."""
+        region = spot.region
+        if region is None or self.library.knows(region, contents):
             done(None)
             return
+        dropped = None
         with self._changed:
-            self._jobs.append(Job(spot, contents, done))
+            self._jobs.append(Job(spot, region, contents, done))
+            if len(self._jobs) > MAX_JOBS:
+                dropped = min(self._jobs, key=lambda job: job.spot.heat)
+                self._jobs.remove(dropped)
+        if dropped is not None:
+            self.library.forget(dropped.region, dropped.contents)
+            dropped.done(None)
         self._ask()
+
+    def cost(self, instructions: int) -> float:
+        """Seconds that it will take to compile so many instructions, by what it took so far: more
+        on a slow or busy host."""
+        return (instructions + INSTRUCTIONS_A_REGION) * self._spent / self._compiled
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
@@ -61,26 +84,36 @@ class CompilerService:
 
     def _ask(self) -> None:
         """Give the compiler process what is hottest, if it is not busy."""
-        with self._changed:
-            if not self._jobs or self._asked >= AHEAD:
-                return
-            job = max(self._jobs, key=lambda job: job.spot.heat)
-            self._jobs.remove(job)
-            self._asked += 1
-        request = Request(Kind.REGION, self._arch.source, region=encode(job.spot.region))
-        if not compiler_process().submit(request, lambda image: self._answered(job, image)):
-            self._answered(job, None)
+        while True:
+            with self._changed:
+                if not self._jobs or self._asked >= AHEAD:
+                    return
+                job = max(self._jobs, key=lambda job: job.spot.heat)
+                self._jobs.remove(job)
+                if self._asked == 0:
+                    self._since = time.monotonic()
+                self._asked += 1
+            request = Request(Kind.REGION, self._arch.source, region=encode(job.region))
+            if not compiler_process().submit(request, partial(self._answered, job)):
+                self._finish(job, None)
 
     def _answered(self, job: Job, image: bytes | None) -> None:
         compiled = None
         if image is not None:
             try:
                 decoded = CodeImage.decode(image)
-                compiled = self.library.add(job.spot.region, job.contents, decoded)
+                compiled = self.library.add(job.region, job.contents, decoded)
             except CodeError as error:
                 log.warning("a region is not used: %s", error)
+        self._finish(job, compiled)
+        self._ask()
+
+    def _finish(self, job: Job, compiled: Compiled | None) -> None:
         job.done(compiled)
         with self._changed:
             self._asked -= 1
+            now = time.monotonic()
+            self._spent += now - self._since
+            self._compiled += len(job.region.members) + INSTRUCTIONS_A_REGION
+            self._since = now
             self._changed.notify_all()
-        self._ask()

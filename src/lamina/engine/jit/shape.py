@@ -45,7 +45,7 @@ def pages_of(offset: int, member: Decoded) -> frozenset[int]:
     return frozenset((offset >> PAGE_SHIFT, (offset + member.length - 1) >> PAGE_SHIFT))
 
 
-def returns_of(region: Region) -> list[int]:
+def returns_of(region: Region[Decoded]) -> list[int]:
     """Behind calls inside the region: where its returns are likely to go."""
     members = region.members
     return sorted(
@@ -58,7 +58,7 @@ def returns_of(region: Region) -> list[int]:
 RETURNS = 1 << 40  # the offset of the block that all returns go through, behind all others
 
 
-def parts_of(region: Region) -> dict[int, Part]:
+def parts_of(region: Region[Decoded]) -> dict[int, Part]:
     """The blocks by first offset, in the order of their addresses, with both analyses done; the
     last one is the empty block `RETURNS`, which sends returns to where they go."""
     parts = _cut(region)
@@ -71,7 +71,7 @@ def parts_of(region: Region) -> dict[int, Part]:
     return parts
 
 
-def _leaders(region: Region) -> set[int]:
+def _leaders(region: Region[Decoded]) -> set[int]:
     leaders = set(region.entries)
     for offset, m in region.members.items():
         following = offset + m.length
@@ -82,7 +82,7 @@ def _leaders(region: Region) -> set[int]:
     return leaders
 
 
-def _cut(region: Region) -> dict[int, Part]:
+def _cut(region: Region[Decoded]) -> dict[int, Part]:
     leaders, parts = _leaders(region), {}
     part: Part | None = None
     expected = None
@@ -99,7 +99,7 @@ def _cut(region: Region) -> dict[int, Part]:
     return parts
 
 
-def _link(region: Region, part: Part) -> None:
+def _link(region: Region[Decoded], part: Part) -> None:
     last = part.offsets[-1]
     m = region.members[last]
     found = []
@@ -170,7 +170,7 @@ def _find_live(parts: dict[int, Part]) -> None:
                 part.live, changed = live, True
 
 
-def _find_known(region: Region, parts: dict[int, Part]) -> None:
+def _find_known(region: Region[Decoded], parts: dict[int, Part]) -> None:
     everything = frozenset(region.pages)
     for part in parts.values():
         part.known = everything

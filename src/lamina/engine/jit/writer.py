@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.access_writer import NO_PAGE, AccessWriter
 from lamina.engine.jit.flow import Decoded, jump_distance
-from lamina.engine.jit.groups import groups_of
+from lamina.engine.jit.groups import group_within, groups_of
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.register_writer import METADATA, STATE, TLB
 from lamina.engine.jit.shape import RETURNS, Loop, Part, parts_of
@@ -38,6 +38,9 @@ declare dso_local i64 @remote_fence(ptr, i64, i64, i64, i64, i64, i64)
 """
 
 
+COMMON_FROM = 4  # entries: so many load together what most of them need
+
+
 @dataclass(frozen=True, slots=True)
 class _Edge:
     """Where control goes: to an instruction, past checks of pages and of the budget, out of a
@@ -62,7 +65,9 @@ class _Aside:
 class RegionWriter(AccessWriter):
     """Writes one region."""
 
-    def __init__(self, name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> None:
+    def __init__(
+        self, name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout
+    ) -> None:
         start = region.entries[0]
         super().__init__(region.members[start].routine, arch, layout)
         self.prepare_registers()
@@ -77,6 +82,7 @@ class RegionWriter(AccessWriter):
         self._retired = 0  # since the budget variable was last written
         self._edges: dict[_Edge, str] = {}
         self._asides: list[_Aside] = []
+        self._outs: dict[Loop | None, int] = {}  # the exits, one for each loop
         self._serial = 0
 
     # -- the whole function ----------------------------------------------------------------------
@@ -132,10 +138,12 @@ class RegionWriter(AccessWriter):
             self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
         # An entry must get on: it has no way out before it has done something.
         rare = self.member.restartable and offset not in self.region.entries
-        self.escape, self.escapes = (self.label("rare") if rare else ""), False
+        way = self.label("rare") if rare else ""
+        self.escape, self.escapes = way, False
+        self.within = group_within(self.routine) if rare and not self.member.access else None
         self.block(self.routine.body)
-        if self.escapes:
-            self._asides.append(_Aside(self.escape, offset, self._retired, self.loop))
+        if self.escapes and way:
+            self._asides.append(_Aside(way, offset, self._retired, self.loop))
         if self.closed:
             return
         self._retired += 1
@@ -163,6 +171,7 @@ class RegionWriter(AccessWriter):
             "store i64 %b, ptr %bud",
             "%page.v = alloca i64",
             "%return.v = alloca i64",
+            "%target.v = alloca i64",
             f"%bias.p = getelementptr inbounds i8, ptr %s, i64 {at['pc_bias']}",
             f"%bias = load i64, ptr %bias.p{STATE}",
             "%r.i = ptrtoint ptr %r to i64",
@@ -181,6 +190,10 @@ class RegionWriter(AccessWriter):
         entries = self.region.entries
         if len(entries) == 1:
             return [*lines, "br label %e0"]
+        written, self.lines = self.lines, []
+        self._load(self._common())
+        loads, self.lines = self.lines, written
+        lines += loads
         lines += [
             "%which.p = getelementptr inbounds i8, ptr %r, i64 8",
             "%which = load i32, ptr %which.p",
@@ -189,19 +202,33 @@ class RegionWriter(AccessWriter):
         return [*lines, f"switch i32 %which, label %e0 [ {cases} ]"]
 
     def _entries(self) -> None:
-        """The blocks that load what an entry needs."""
+        """The blocks that load what an entry needs, beside what is loaded for all."""
         self.loop = None
         for i, offset in enumerate(self.region.entries):
-            part = self._parts[offset]
             self.closed = True
             self.open(f"e{i}")
             distance = (offset >> PAGE_SHIFT) * PAGE_SIZE
             page = self.temp(f"sub i64 %page.start, {distance}")
             self.out(f"store i64 {page}, ptr %page.v")
-            for file, index in self.named(part.live):
-                if (file, index) in self.registers:
-                    self.load_register(file, index)
+            self._load(self._parts[offset].live & ~self._common())
             self.close(f"br label %o{offset}")
+
+    def _common(self) -> int:
+        """The registers that most of several entries need."""
+        lives = [self._parts[e].live for e in self.region.entries]
+        if len(lives) < COMMON_FROM:
+            return 0
+        everywhere = 0
+        for live in lives:
+            everywhere |= live
+        bits = (1 << b for b in range(everywhere.bit_length()) if everywhere >> b & 1)
+        return sum(b for b in bits if sum(bool(live & b) for live in lives) * 2 > len(lives))
+
+    def _load(self, bits: int) -> None:
+        """Load registers from the state."""
+        for file, index in self.named(bits):
+            if (file, index) in self.registers:
+                self.load_register(file, index)
 
     def _tails(self) -> None:
         """The shared blocks at the end: checked ways to blocks, exits."""
@@ -226,6 +253,12 @@ class RegionWriter(AccessWriter):
             self._retired, self.loop = aside.retired, aside.loop
             self.out(f"store i64 {self.budget()}, ptr %bud")
             self._dispatch(self._pc_of(aside.offset))
+        for loop, number in self._outs.items():
+            self.loop = loop
+            self.open(f"out{number}")
+            self.flush()
+            target = self.temp("load ptr, ptr %target.v")
+            self._tail("@dispatch", f"ptr {target}", self.temp("load i64, ptr %bud"))
         self.loop = None
         if self.leaves:
             self.open("leave")
@@ -291,9 +324,10 @@ class RegionWriter(AccessWriter):
         self.close(f"ret i64 {self.temp(call)}")
 
     def _dispatch(self, pc: str) -> None:
-        self.flush()
-        pointer = self.temp(f"inttoptr i64 {pc} to ptr")
-        self._tail("@dispatch", f"ptr {pointer}", self.temp("load i64, ptr %bud"))
+        """Leave the region, to go on at a guest-virtual address; the budget is up to date."""
+        self.out(f"store i64 {pc}, ptr %target.v")
+        number = self._outs.setdefault(self.loop, len(self._outs))
+        self.close(f"br label %out{number}")
 
     def aside(self) -> str:
         label = self.label("aside")
@@ -366,7 +400,7 @@ class RegionWriter(AccessWriter):
         super().op_call(op)
 
 
-def region_module(name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> str:
+def region_module(name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout) -> str:
     """An LLVM module of one region. The numbers of its pages' contents, which only the process
     knows that runs it, are the addresses of symbols `content.DISTANCE`."""
     writer = RegionWriter(name, region, arch, layout)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from lamina.base.bits import PAGE_SIZE
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.threaded.functions import EVENTS
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
+    EVENTS,
     MAX_REGIONS,
     MISSING_PACK,
     PAGE_RECORDS,

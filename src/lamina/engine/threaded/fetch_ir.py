@@ -16,6 +16,13 @@ define internal preserve_nonecc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b) noinlin
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
   %count = sub i64 %end, %b
   call void @set_word(ptr %s, i64 {slot[icount]}, i64 %count)
+  %shared = call ptr @shared_code(ptr %s, i64 %a)
+  %is.shared = icmp ne ptr %shared, null
+  br i1 %is.shared, label %again, label %walk
+again:
+  %r5 = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r5
+walk:
   %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 {FETCH}, i64 2)
   %left = extractvalue {translate} %t, 0
   br i1 %left, label %gone, label %mapped
@@ -50,13 +57,7 @@ empty:
   %r3 = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r3
 fill:
-  %large = icmp ugt i64 %size, 4096
-  br i1 %large, label %note, label %enter
-note:
-  call void @note_size(ptr %s, i64 %a, i64 %size)
-  br label %enter
-enter:
-  call void @tlb_enter_code(ptr %s, i64 %a, ptr %page)
+  call void @tlb_enter_code(ptr %s, i64 %a, ptr %page, i64 %size, {cache_type} %cache)
   %r4 = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
   ret i64 %r4
 }}
@@ -178,12 +179,111 @@ define internal preserve_nonecc i64 @h.edge(ptr %s, ptr %r, i64 %b) noinline {{
   ret i64 %res
 }}
 
-; An instruction that begins in the last two bytes of a page.
+; The code page of an address, from the fetch TLB or entered there: {{left, page or null}}. Null: it
+; takes a closer look.
+define internal {{ i1, ptr }} @code_at(ptr %s, i64 %a) noinline {{
+  %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
+  %table = inttoptr i64 %table.i to ptr
+  %number = lshr i64 %a, 12
+  %index = and i64 %number, {tlb_mask}
+  %base = and i64 %a, -4096
+  %entry = getelementptr inbounds [2 x i64], ptr %table, i64 %index
+  %tag = load i64, ptr %entry
+  %hit = icmp eq i64 %tag, %base
+  br i1 %hit, label %found, label %miss
+found:
+  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
+  %known = load ptr, ptr %page.p
+  %good0 = insertvalue {{ i1, ptr }} {{ i1 false, ptr null }}, ptr %known, 1
+  ret {{ i1, ptr }} %good0
+miss:
+  %shared = call ptr @shared_code(ptr %s, i64 %a)
+  %is.shared = icmp ne ptr %shared, null
+  br i1 %is.shared, label %again, label %walk
+again:
+  %good2 = insertvalue {{ i1, ptr }} {{ i1 false, ptr null }}, ptr %shared, 1
+  ret {{ i1, ptr }} %good2
+walk:
+  %t = call {translate} @"r.translate"(ptr %s, i64 %a, i64 {FETCH}, i64 2)
+  %left = extractvalue {translate} %t, 0
+  br i1 %left, label %gone, label %mapped
+gone:
+  ret {{ i1, ptr }} {{ i1 true, ptr null }}
+mapped:
+  %gpa = extractvalue {translate} %t, 1
+  %size = extractvalue {translate} %t, 2
+  %cache = extractvalue {translate} %t, 3
+  %region = call ptr @find_region(ptr %s, i64 %gpa, i64 2)
+  %somewhere = icmp ne ptr %region, null
+  %cacheable = icmp ne {cache_type} %cache, 0
+  %usual = and i1 %somewhere, %cacheable
+  br i1 %usual, label %lookup, label %odd
+odd:
+  ret {{ i1, ptr }} {{ i1 false, ptr null }}
+lookup:
+  %page = call ptr @code_page(ptr %s, ptr %region, i64 %gpa)
+  %full = icmp eq ptr %page, null
+  br i1 %full, label %odd, label %enter
+enter:
+  call void @tlb_enter_code(ptr %s, i64 %a, ptr %page, i64 %size, {cache_type} %cache)
+  %good1 = insertvalue {{ i1, ptr }} {{ i1 false, ptr null }}, ptr %page, 1
+  ret {{ i1, ptr }} %good1
+}}
+
+; An instruction that begins in the last two bytes of a page: its halves are those that the two code
+; pages hold. Its record lies in the first one's tail, and is right as long as the bits are the same.
 define internal preserve_nonecc i64 @h.crossing(ptr %s, ptr %r, i64 %b) noinline {{
   %pc.i = call i64 @record_pc(ptr %s, ptr %r)
+  call void @set_word(ptr %s, i64 {slot[pc]}, i64 %pc.i)
+  %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
+  %count = sub i64 %end, %b
+  call void @set_word(ptr %s, i64 {slot[icount]}, i64 %count)
+  %behind = add i64 %pc.i, 2
+  %next = call {{ i1, ptr }} @code_at(ptr %s, i64 %behind)
+  %left = extractvalue {{ i1, ptr }} %next, 0
+  br i1 %left, label %gone, label %mapped
+gone:
+  %r2 = musttail call preserve_nonecc i64 @left(ptr %s, ptr null, i64 %b)
+  ret i64 %r2
+mapped:
+  %page2 = extractvalue {{ i1, ptr }} %next, 1
+  %odd = icmp eq ptr %page2, null
+  br i1 %odd, label %careful, label %here
+careful:
   %pc = inttoptr i64 %pc.i to ptr
-  %res = musttail call preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b)
-  ret i64 %res
+  %r0 = musttail call preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r0
+here:
+  %high.p = getelementptr inbounds i8, ptr %page2, i64 {SOURCE_OFFSET}
+  %high = load i16, ptr %high.p
+  %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
+  %page = inttoptr i64 %page.i to ptr
+  %low.p = getelementptr inbounds i8, ptr %page, i64 {last_half}
+  %low = load i16, ptr %low.p
+  %high.w = zext i16 %high to i32
+  %high.s = shl i32 %high.w, 16
+  %low.w = zext i16 %low to i32
+  %insn = or i32 %high.s, %low.w
+  %rec = getelementptr inbounds i8, ptr %page, i64 {CROSSING_OFFSET}
+  %bits.p = getelementptr inbounds i8, ptr %rec, i64 12
+  %bits = load i32, ptr %bits.p
+  %known = icmp eq i32 %bits, %insn
+  br i1 %known, label %go, label %new
+new:
+  call void @decode(ptr %s, ptr %rec, i32 %insn, i64 0, i1 true, i1 true)
+  %rec2 = getelementptr inbounds i8, ptr %rec, i64 {two_records}
+  call void @set_handler(ptr %rec2, ptr @h.edge)
+  br label %go
+go:
+  %rec.i = ptrtoint ptr %rec to i64
+  %rec.s = lshr i64 %rec.i, 3
+  %bias = sub i64 %pc.i, %rec.s
+  call void @set_word(ptr %s, i64 {at[pc_bias]}, i64 %bias)
+  %off = load i32, ptr %rec
+  %off.w = sext i32 %off to i64
+  %target = getelementptr i8, ptr @h.decode, i64 %off.w
+  %r1 = musttail call preserve_nonecc i64 %target(ptr %s, ptr %rec, i64 %b)
+  ret i64 %r1
 }}
 
 ; An instruction whose pack is not loaded: the record is forgotten and Python asked for the pack.
@@ -193,6 +293,8 @@ define internal preserve_nonecc i64 @h.missing(ptr %s, ptr %r, i64 %b) noinline 
   %wide = zext i32 %pack to i64
   call void @set_word(ptr %s, i64 {at[missing_pack]}, i64 %wide)
   store i32 0, ptr %r
+  %raw.p = getelementptr inbounds i8, ptr %r, i64 12
+  store i32 0, ptr %raw.p
   call void @set_word(ptr %s, i64 {at[exit_code]}, i64 {MISSING_PACK})
   %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
   store atomic i64 {always}, ptr %pend.p seq_cst, align 8

@@ -16,7 +16,7 @@ from lamina.engine.llvm.lower import literal
 from lamina.engine.threaded.float_values import FloatValues
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, TYPES, HostOperation
 from lamina.engine.threaded.known import Facts
-from lamina.ir.floats import RNE, RTZ
+from lamina.ir.floats import FORMATS, RDN, RMM, RNE, RTZ
 from lamina.ir.graph import Block, Op, Routine, Value
 from lamina.isa.arch import StateLayout
 
@@ -44,8 +44,11 @@ class FloatWriter(FloatValues):
         self._depth = 0  # of blocks: in the outermost one, what is written surely happens
 
     def strictness(self) -> str:
-        """The attribute that a function with constrained intrinsics is to have."""
-        return " strictfp" if any("constrained" in d for d in self.declares) else ""
+        """Attributes for a function that may have constrained intrinsics; no table of rounding
+        modes, as a jump by it would be dearer than the usual mode's conversion."""
+        if not any("constrained" in d for d in self.declares):
+            return ""
+        return ' strictfp "no-jump-tables"="true"'
 
     def block(self, block: Block) -> None:
         self._depth += 1
@@ -64,9 +67,12 @@ class FloatWriter(FloatValues):
     def _float_call(self, op: Op, routine: Routine) -> None:
         """A float operation by the host's FPU, or else by its routine."""
         host = HOST_INSTRUCTIONS[routine.name]
-        if self.escape:
+        known = literal(self._mode(op))
+        if known is not None and not host.does(known):
+            self.call_routine(op, routine)
+        elif self.escape:
             self._host_result(op, host)
-        elif self.uses_host and host.kind in ("arithmetic", "from integer"):
+        elif self.uses_host and any(op is o for o in self.routine.body.ops):
             self._host_or_routine(op, host, routine)
         else:
             self.call_routine(op, routine)
@@ -74,14 +80,26 @@ class FloatWriter(FloatValues):
     def call_routine(self, op: Op, routine: Routine) -> None:
         raise NotImplementedError
 
+    def _mode(self, op: Op) -> str:
+        """The rounding mode: a number, where it is known."""
+        known = self.facts.value(op.args[-1], self.use)
+        return self.use(op.args[-1]) if known is None else str(known)
+
     def _host_or_routine(self, op: Op, host: HostOperation, routine: Routine) -> None:
-        """Both ways, which meet behind the operation."""
-        self.escape, end = self.label("soft"), self.label("rounded")
+        """Both ways, which meet behind the operation. The host's is for an instruction that is
+        usual so far: what raises flags unseen must have found FS to be Dirty."""
+        escapes, end = self.escapes, self.label("rounded")
+        self.escape = self.label("soft")
+        for earlier in self.routine.body.ops:
+            if earlier is op:
+                break
+            if earlier.attrs.get("rare") and host.kind in ("to integer", "comparison"):
+                self.rare(self.use(earlier.args[0]))
         self._host_result(op, host)
         bits, label = self.use(op.results[0]), self.current
         self.close(f"br label %{end}")
         self.open(self.escape)
-        self.escape = ""
+        self.escape, self.escapes = "", escapes
         self.call_routine(op, routine)
         soft, flags = (self.use(r) for r in op.results)
         other = self.current
@@ -125,9 +143,11 @@ class FloatWriter(FloatValues):
     def _host_result(self, op: Op, host: HostOperation) -> None:
         """Bind the host's result; the flags are in the host's, so none remain."""
         self.bind(op.results[1], "0")
-        known = self.facts.value(op.args[-1], self.use)
-        mode = self.use(op.args[-1]) if known is None else str(known)
-        result = op.results[0]
+        mode, result = self._mode(op), op.results[0]
+        dynamic = literal(mode) is None and op.args[-1].op.name == "get"
+        if dynamic and not host.exact and host.does(RNE):
+            self.rare_unless(mode, RNE)  # a mode of the state, not of the instruction
+            mode = str(RNE)
         match host.kind:
             case "arithmetic":
                 if not host.exact:
@@ -135,11 +155,11 @@ class FloatWriter(FloatValues):
                 self._number(result, self._arithmetic(op, host))
             case "from integer":
                 if not host.exact:
-                    self.rare_unless(mode, RNE)
+                    self._rare_if_inexact(op, host, mode)
                 self._from_integer(op, host)
             case "to integer":
                 if host.signed:
-                    self._to_signed(op, mode)
+                    self._to_signed(op, host, mode)
                 else:
                     self._to_unsigned(op, mode)
             case "comparison":
@@ -148,12 +168,9 @@ class FloatWriter(FloatValues):
                 self._extremum(op, host.name)
 
     def rare_unless(self, mode: str, usual: int) -> None:
-        """The rounding mode is another one only rarely."""
-        known = literal(mode)
-        if known is None:
+        """The rounding mode, if it is not known, is another one only rarely."""
+        if literal(mode) is None:
             self.rare(self.temp(f"icmp ne i64 {mode}, {usual}"))
-        elif known != usual:
-            self.rare("true")
 
     def _constrained(self, name: str, result: str, args: list[str], more: str) -> str:
         """A call of a constrained intrinsic; `args` are typed, `name` carries the types."""
@@ -177,6 +194,24 @@ class FloatWriter(FloatValues):
         self.rare(self.temp(f"fcmp uno {kind} {value}, {value}"))
         self.bind_float(result, value)
 
+    def _rare_if_inexact(self, op: Op, host: HostOperation, mode: str) -> None:
+        """In another mode than to nearest, integers that may not be exact in the format are
+        rare: all that are too far from zero."""
+        known = literal(mode)
+        if known == RNE:
+            return
+        integer, bits = op.args[0], FORMATS[op.results[0].width].precision
+        kind = f"i{integer.width}"
+        if host.signed:
+            shifted = self.temp(f"add {kind} {self.use(integer)}, {1 << bits}")
+            far = self.temp(f"icmp ugt {kind} {shifted}, {2 << bits}")
+        else:
+            far = self.temp(f"icmp ugt {kind} {self.use(integer)}, {1 << bits}")
+        if known is None:
+            other = self.temp(f"icmp ne i64 {mode}, {RNE}")
+            far = self.temp(f"and i1 {far}, {other}")
+        self.rare(far)
+
     def _from_integer(self, op: Op, host: HostOperation) -> None:
         integer, result = op.args[0], op.results[0]
         kind, source, width = TYPES[result.width], self.use(integer), integer.width
@@ -196,24 +231,59 @@ class FloatWriter(FloatValues):
         call = f'call i{to} asm sideeffect "{text}", "=r,x"({TYPES[width]} {source}) {_ASM_TRAITS}'
         return self.temp(call)
 
-    def _to_signed(self, op: Op, mode: str) -> None:
+    def _to_signed(self, op: Op, host: HostOperation, mode: str) -> None:
         argument, width = op.args[0], op.results[0].width
         source, known = self.as_float(argument), literal(mode)
-        if known in (RNE, RTZ):
-            value = self._convert(source, argument.width, width, known == RTZ)
-        else:
-            self.rare(self.temp(f"icmp ugt i64 {mode}, {RTZ}"))
-            cut, even, end = self.label("cut"), self.label("even"), self.label("whole")
-            self.branch(self.temp(f"icmp eq i64 {mode}, {RTZ}"), cut, even)
-            self.open(cut)
-            a = self._convert(source, argument.width, width, True)
+        if known is not None:
+            self.bind(op.results[0], self._rounded(source, argument.width, width, known))
+            return
+        end, ways = self.label("whole"), [self.label("mode") for _ in range(5)]
+        cases = " ".join(f"i64 {m}, label %{ways[m]}" for m in range(RMM))
+        self.close(f"switch i64 {mode}, label %{ways[RMM]} [ {cases} ]")
+        found = []
+        for m, way in enumerate(ways):
+            self.open(way)
+            if not host.does(m):
+                self.rare("true")
+                continue
+            value = self._rounded(source, argument.width, width, m)
+            found.append(f"[ {value}, %{self.current} ]")
             self.close(f"br label %{end}")
-            self.open(even)
-            b = self._convert(source, argument.width, width, False)
-            self.open(end)
-            value = self.temp(f"phi i{width} [ {a}, %{cut} ], [ {b}, %{even} ]")
-        self.rare(self.temp(f"icmp eq i{width} {value}, {-(1 << (width - 1))}"))
-        self.bind(op.results[0], value)
+        self.open(end)
+        self.bind(op.results[0], self.temp(f"phi i{width} {', '.join(found)}"))
+
+    def _rounded(self, source: str, width: int, to: int, mode: int) -> str:
+        """A float as an integer. In other modes than the host's the integral number is found
+        first, without exceptions; then the truncation of the float itself, which is in range if
+        that is, raises inexact where it is due."""
+        directed = mode not in (RNE, RTZ)
+        number = self._integral(source, width, mode) if directed else source
+        value = self._convert(number, width, to, mode != RNE)
+        self.rare(self.temp(f"icmp eq i{to} {value}, {-(1 << (to - 1))}"))
+        if directed:
+            self._convert(source, width, to, True)
+        return value
+
+    def _integral(self, source: str, width: int, mode: int) -> str:
+        """The integral number that a float is rounded to in a mode that is not the host's; raises
+        nothing but invalid with infinities and signaling NaNs."""
+        kind, size = TYPES[width], f"f{width}"
+        argument = [f"{kind} {source}"]
+        if mode != RMM:
+            name = "floor" if mode == RDN else "ceil"
+            return self._constrained(f"{name}.{size}", kind, argument, _STRICT)
+        whole = self._constrained(f"trunc.{size}", kind, argument, _STRICT)
+        pair = [*argument, f"{kind} {whole}"]
+        rest = self._constrained(f"fsub.{size}", kind, pair, _NEAREST)
+        self.declares.add(f"declare {kind} @llvm.fabs.{size}({kind})")
+        self.declares.add(f"declare {kind} @llvm.copysign.{size}({kind}, {kind})")
+        distance = self.temp(f"call {kind} @llvm.fabs.{size}({kind} {rest})")
+        far = self.temp(f"fcmp oge {kind} {distance}, {_constant(0.5)}")
+        signed = f"@llvm.copysign.{size}({kind} {_constant(1.0)}, {argument[0]})"
+        one = self.temp(f"call {kind} {signed}")
+        more = self.temp(f"select i1 {far}, {kind} {one}, {kind} {_constant(0.0)}")
+        pair = [f"{kind} {whole}", f"{kind} {more}"]
+        return self._constrained(f"fadd.{size}", kind, pair, _NEAREST)
 
     def _to_unsigned(self, op: Op, mode: str) -> None:
         """Truncation of numbers in range; the comparisons raise nothing that the routine does

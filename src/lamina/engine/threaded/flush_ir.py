@@ -7,11 +7,11 @@ Code is compared with memory (`code_page` in `fetch_ir`) once in each *code epoc
 fetch from a page that misses the TLB. Between, code pages are what the architecture allows: a cache
 of instructions by physical address, past which the stores of harts and devices go. An epoch ends
 with every fence of instructions, and with every change from outside. It also ends where nothing
-demands it: with a flush of everything, and when an address space without tables here begins. So a
-guest that reuses a page for new code and forgets fence.i still sees the new code if it has no
-ASIDs, as small systems that were only ever run on coherent emulators have not; it costs one
-comparison of each page that a new process fetches from. Kept address spaces and fences of a page
-or of one address space do not end it: who uses these (Linux) fences instructions, too.
+demands it: with a flush of everything, and with a change to an address space of which nothing may
+be kept (RISC-V: ASID 0). So a guest that reuses a page for new code and forgets fence.i still sees
+the new code if it has no ASIDs, as small systems that only ever ran on coherent emulators have not.
+Other changes of address space, and fences of a page or of one address space, do not end it: systems
+with ASIDs were made for hardware, and fence the instructions of a page that becomes executable.
 """
 
 from lamina.engine.threaded.layout import ThreadedLayout
@@ -189,6 +189,7 @@ done:
 ; The page of %a in every address space.
 define dso_local void @tlb_flush_page(ptr %s, i64 %a) noinline {{
 entry:
+  call void @drop_page(ptr %s, i64 {SPACES}, i64 %a)
   br label %loop
 loop:
   %k = phi i64 [ 0, %entry ], [ %k1, %next ]

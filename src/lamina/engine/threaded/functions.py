@@ -7,10 +7,9 @@ instruction was abandoned and the state is exact. Handlers are written by `handl
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.float_ir import FloatWriter
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
-from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import EVENTS, TLB_ENTRIES, ThreadedLayout
 from lamina.ir.graph import LEAVING, Op, Routine, Value
-from lamina.isa.arch import TOUCHES, Arch
-from lamina.isa.insn import Insn
+from lamina.isa.arch import TOUCHES, WRITE, Arch
 
 REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
 REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "fence.remote", "pending"}
@@ -148,10 +147,17 @@ class MemoryWriter(FloatWriter):
         return self.temp(f"extractvalue {{ i{w}, i1 }} {pair}, 0")
 
     def op_touch(self, op: Op) -> None:
-        access = TOUCHES[op.attrs["access"]]
+        """A page in the TLB may be touched: for writing, or else for reading, which is what
+        cache-block management needs."""
+        access, gva = TOUCHES[op.attrs["access"]], self.use(op.args[0])
+        hit, _ = self.tlb_hit(gva, 1, write=access == WRITE)
+        slow, end = self.label("miss"), self.label("touched")
+        self.branch(hit, end, slow, (1, 0))
+        self.open(slow)
         self.before_call()
-        gva = self.use(op.args[0])
         self.leave_if(self.temp(f"call i1 @touch(ptr %s, i64 {gva}, i64 {access})"))
+        self.close(f"br label %{end}")
+        self.open(end)
 
     def _phys(self, op: Op, write: int) -> tuple[str, str, str]:
         size = op.attrs["size"]
@@ -193,16 +199,6 @@ class MemoryWriter(FloatWriter):
             self.leave_if(self.temp(f"extractvalue {kind} {answer}, 0"))
         for i, result in enumerate(op.results):
             self.bind(result, self.temp(f"extractvalue {kind} {answer}, {i + 1}"))
-
-    def call_whole(self, insn: Insn, operands: dict[str, str]) -> None:
-        """Do a whole instruction, whose rare case came up, by the function of `WholeWriter`. It
-        works on the state: registers that were kept elsewhere are to be read from there again."""
-        self.before_call()
-        name, types = f'@"r.{whole_name(insn)}"', ", i64" * len(insn.operands)
-        self.declares.add(f"declare {{ i1 }} {name}(ptr{types}) cold")
-        args = "".join(f", i64 {operands[n]}" for n in insn.operands)
-        answer = self.temp(f"call {{ i1 }} {name}(ptr %s{args}) cold")
-        self.leave_if(self.temp(f"extractvalue {{ i1 }} {answer}, 0"))
 
     def op_trap(self, op: Op) -> None:
         self.before_call()
@@ -248,9 +244,6 @@ class MemoryWriter(FloatWriter):
         self.before_call()
         event = EVENTS.index(op.attrs["event"])
         self.out(f"call void @notify(ptr %s, i64 {event}, i64 {self.use(op.args[0])})")
-
-
-EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells the machine
 
 
 class RoutineWriter(MemoryWriter):
@@ -302,12 +295,6 @@ class RoutineWriter(MemoryWriter):
         self.op_pending(op)
         self.leave()
 
-    def symbol(self) -> str:
-        return symbol(self.routine)
-
-    def params(self) -> str:
-        return "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
-
     def text(self) -> str:
         for p in self.routine.params:
             self.bind(p, f"%p{p.number}")
@@ -315,41 +302,13 @@ class RoutineWriter(MemoryWriter):
         if not self.closed:
             kind = result_type(self.routine)
             self.close(f"ret {kind} {self._pack('false', self.routine.results)}")
+        params = "".join(f", i{p.width} %p{p.number}" for p in self.routine.params)
         head = (
-            f"define dso_local {result_type(self.routine)} {self.symbol()}(ptr %s{self.params()})"
+            f"define dso_local {result_type(self.routine)} {symbol(self.routine)}(ptr %s{params})"
         )
         return "\n".join([head + " {", "entry:", *self.lines, "}"])
 
 
-class WholeWriter(RoutineWriter):
-    """A whole instruction as such a function, its operands as parameters: what other code calls
-    in an instruction's rare cases. pc, icount and the bits are in the state."""
-
-    def __init__(self, insn: Insn, routine: Routine, arch: Arch, layout: ThreadedLayout) -> None:
-        super().__init__(routine, arch, layout)
-        self.insn = insn
-
-    def symbol(self) -> str:
-        return f'@"r.{whole_name(self.insn)}"'
-
-    def params(self) -> str:
-        return "".join(f", i64 %o.{name}" for name in self.insn.operands)
-
-    def op_operand(self, op: Op) -> None:
-        name = op.attrs["operand"]
-        if name == "insn":
-            super().op_operand(op)
-        else:
-            self.bind(op.results[0], f"%o.{name}")
-
-
-def whole_name(insn: Insn) -> str:
-    """The name, as that of a routine, of the function that `WholeWriter` makes."""
-    return f"insn.{insn.name}"
-
-
 def has_rare_cases(routine: Routine) -> bool:
-    """True if there is a way for rare cases of an instruction: `WholeWriter`'s function."""
-    names = {op.name for op in routine.body.walk()}
-    rare = any(op.attrs.get("rare") for op in routine.body.walk())
-    return rare and "jump" not in names and "insn.length" not in names
+    """True if an instruction tells some of its cases to be rare."""
+    return any(op.attrs.get("rare") for op in routine.body.walk())

@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamina.ir.floats import RDN, RMM, RNE, RTZ, RUP
+
 # Default control: all exceptions masked, round to nearest, no flags; and the flags alone.
 MXCSR_DEFAULT = 0x1F80
 MXCSR_FLAGS = 0x3F
@@ -29,6 +31,11 @@ class HostOperation:
     exact: bool = False  # the result never needs rounding
     signed: bool = False  # of integers
     signals: bool = False  # a comparison is invalid with a quiet NaN, too
+    modes: frozenset[int] = frozenset((RNE,))  # in which rounding modes
+
+    def does(self, mode: int) -> bool:
+        """Whether the host does it in a rounding mode; exact operations have none."""
+        return self.exact or mode in self.modes or self.kind in ("comparison", "extremum")
 
 
 def supported() -> bool:
@@ -36,30 +43,34 @@ def supported() -> bool:
     return platform.machine() in ("x86_64", "AMD64")
 
 
-def _fuses() -> bool:
-    """Whether the host has fused multiply-add (FMA3)."""
+def _has(feature: str) -> bool:
+    """Whether the host's CPU has a feature, as Linux calls it."""
     try:
         flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
         return False
-    return flags is not None and "fma" in flags[1].split()
+    return flags is not None and feature in flags[1].split()
 
 
 def _table() -> dict[str, HostOperation]:
     """By routine."""
     table: dict[str, HostOperation] = {}
+    every = frozenset((RNE, RTZ, RDN, RUP, RMM))
+    to_signed = every if _has("sse4_1") else frozenset((RNE, RTZ))
     for width in TYPES:
         for name in ("add", "sub", "mul", "div"):
             table[f"f{width}_{name}"] = HostOperation("arithmetic", "f" + name)
         table[f"f{width}_sqrt"] = HostOperation("arithmetic", "sqrt")
-        if _fuses():
+        if _has("fma"):
             table[f"f{width}_fma"] = HostOperation("arithmetic", "fma")
         for letter, bits in (("i", 32), ("i", 64), ("u", 32), ("u", 64)):
             signed, exact = letter == "i", bits < width
             table[f"{letter}{bits}_to_f{width}"] = HostOperation(
-                "from integer", exact=exact, signed=signed
+                "from integer", exact=exact, signed=signed, modes=every
             )
-            table[f"f{width}_to_{letter}{bits}"] = HostOperation("to integer", signed=signed)
+            table[f"f{width}_to_{letter}{bits}"] = HostOperation(
+                "to integer", signed=signed, modes=to_signed if signed else frozenset((RTZ,))
+            )
         for relation, predicate in (("eq", "oeq"), ("lt", "olt"), ("le", "ole")):
             table[f"f{width}_{relation}"] = HostOperation("comparison", predicate, signals=True)
             table[f"f{width}_{relation}_quiet"] = HostOperation("comparison", predicate)

@@ -17,7 +17,8 @@ PAGE_RECORDS = PAGE_SIZE // 2
 SOURCE_OFFSET = align_up((PAGE_RECORDS + 2) * RECORD, 64)  # the copy of the guest's bytes
 CONTENT_OFFSET = SOURCE_OFFSET + PAGE_SIZE  # the number of these bytes (engine.jit); 0: none yet
 EPOCH_OFFSET = CONTENT_OFFSET + 8  # the code epoch in which the copy was compared
-CODE_PAGE = CONTENT_OFFSET + 64
+CROSSING_OFFSET = CONTENT_OFFSET + RECORD  # the record of what runs over the page's end, and edges
+CODE_PAGE = CROSSING_OFFSET + 3 * RECORD
 
 REGION_FIELDS = ("base", "size", "host", "code_map", "writable")
 REGION = 8 * len(REGION_FIELDS)
@@ -36,6 +37,8 @@ SPACE = SPACE_LARGE + 4 * 8  # where it has large pages: 2 MiB, 1 GiB; low addre
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
 MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
 ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Python side only
+
+EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells the machine
 
 _WORDS = (
     "cur_page",  # the code page that runs
@@ -62,6 +65,8 @@ _WORDS = (
     "tlb_fetch_count",
     "space",  # the address space in force: its words, and its number
     "space_number",
+    "space_family",
+    "fetch_context",
     "space_clock",  # counts changes of address space
     "code_epoch",  # see `flush_ir`
     "peers",  # addresses of the states of all vCPUs, and their number; see `remote_ir`

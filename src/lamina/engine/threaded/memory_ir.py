@@ -117,7 +117,9 @@ enter:
   %large = icmp ugt i64 %psize, 4096
   br i1 %large, label %note, label %fill
 note:
-  call void @note_size(ptr %s, i64 %a, i64 %psize)
+  %space.i = call i64 @word(ptr %s, i64 {at[space]})
+  %space = inttoptr i64 %space.i to ptr
+  call void @note_size(ptr %space, i64 %a, i64 %psize)
   br label %fill
 fill:
   %base = and i64 %a, -4096

@@ -8,12 +8,14 @@ Everything that knows the instruction set comes in by the generated functions `@
 `names` has all that the texts refer to.
 """
 
+from lamina.base.bits import PAGE_SIZE
 from lamina.base.exits import Exit
 from lamina.base.units import GIB, MIB
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
     CONTENT_OFFSET,
+    CROSSING_OFFSET,
     DATA_ENTRY,
     EPOCH_OFFSET,
     FETCH_ENTRY,
@@ -37,7 +39,7 @@ from lamina.engine.vcpu import (
     REQUEST_STOP,
     REQUEST_TLB_FLUSH,
 )
-from lamina.isa.arch import FETCH, READ, WRITE, Arch
+from lamina.isa.arch import EVERYWHERE, FETCH, READ, WRITE, Arch
 
 _BOUNDARY = """
 ; The state words that the code below names.
@@ -134,8 +136,9 @@ some:
   %t = and i64 %req, {tlb_request}
   %t.on = icmp ne i64 %t, 0
   br i1 %t.on, label %flush, label %after.flush
-flush:
+flush:  ; who asks for it may have changed the state, too
   call void @tlb_flush(ptr %s)
+  call void @tlb_space(ptr %s)
   br label %after.flush
 after.flush:
   %i = and i64 %req, {icache_request}
@@ -250,6 +253,9 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "LOG_BYTES": LOG_BYTES,
         "LOG_ENTRIES": LOG_ENTRIES,
         "EPOCH_OFFSET": EPOCH_OFFSET,
+        "CROSSING_OFFSET": CROSSING_OFFSET,
+        "last_half": SOURCE_OFFSET + PAGE_SIZE - 2,
+        "two_records": 2 * RECORD,
         "MIB2": 2 * MIB,
         "GIB": GIB,
         "RECORD": RECORD,
@@ -262,6 +268,7 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "READ": READ,
         "WRITE": WRITE,
         "FETCH": FETCH,
+        "EVERYWHERE": EVERYWHERE,
     }
 
 

@@ -3,7 +3,8 @@
 An *address space* (the `space` routine: an identifier and the root of its page tables) has a set of
 tables of its own, one for data and one for code per context; SPACES sets are kept, and the one that
 was in force the longest ago makes room for a new space. One set more holds the contexts that no
-address space has a part in. A table is direct-mapped. In front of its entries lies a log of those
+address space has a part in; its other tables have the pages of code that `translate` says are the
+same in all address spaces, where a miss looks first. A table is direct-mapped. In front of its entries lies a log of those
 that were filled, so that a flush (`flush_ir`) resets these and touches nothing else.
 
 Memory is zero at first, which the outermost two entries of a table may not be: tag 0 belongs to the
@@ -100,10 +101,8 @@ done:
   ret void
 }}
 
-; Enter a page of code into the fetch table in force.
-define internal void @tlb_enter_code(ptr %s, i64 %a, ptr %page) noinline {{
-  %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
-  %table = inttoptr i64 %table.i to ptr
+; Enter a page of code into a fetch table.
+define internal void @put_code(ptr %table, ptr %count.p, i64 %a, ptr %page) noinline {{
   %number = lshr i64 %a, 12
   %index = and i64 %number, {tlb_mask}
   %base = and i64 %a, -4096
@@ -116,19 +115,71 @@ define internal void @tlb_enter_code(ptr %s, i64 %a, ptr %page) noinline {{
   %known = icmp ugt i64 %next, 1
   br i1 %known, label %done, label %log
 log:
-  %count.i = call i64 @word(ptr %s, i64 {at[tlb_fetch_count]})
-  %count.p = inttoptr i64 %count.i to ptr
   call void @log_entry(ptr %table, ptr %count.p, i64 %index)
   br label %done
 done:
   ret void
 }}
 
-; Remember where the space in force has large pages: a bit for each 2 MiB and each 1 GiB, modulo 64,
-; the lower and the upper half of the addresses apart.
-define internal void @note_size(ptr %s, i64 %a, i64 %psize) noinline {{
+; Enter a page of code into the fetch table in force, and if all address spaces have it into that of
+; the last set, which has one for each context.
+define internal void @tlb_enter_code(ptr %s, i64 %a, ptr %page, i64 %psize, {cache_type} %cache) noinline {{
+  %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
+  %table = inttoptr i64 %table.i to ptr
+  %count.i = call i64 @word(ptr %s, i64 {at[tlb_fetch_count]})
+  %count.p = inttoptr i64 %count.i to ptr
+  call void @put_code(ptr %table, ptr %count.p, i64 %a, ptr %page)
+  %large = icmp ugt i64 %psize, 4096
+  br i1 %large, label %note, label %ask
+note:
   %space.i = call i64 @word(ptr %s, i64 {at[space]})
   %space = inttoptr i64 %space.i to ptr
+  call void @note_size(ptr %space, i64 %a, i64 %psize)
+  br label %ask
+ask:
+  %everywhere = icmp uge {cache_type} %cache, {EVERYWHERE}
+  br i1 %everywhere, label %shared, label %done
+shared:
+  %c = call i64 @word(ptr %s, i64 {at[fetch_context]})
+  %all = call ptr @fetch_table(ptr %s, i64 {SPACES}, i64 %c)
+  %all.n = call ptr @filled(ptr %s, i64 {SPACES}, i64 %c, i64 {tables})
+  call void @put_code(ptr %all, ptr %all.n, i64 %a, ptr %page)
+  br i1 %large, label %note.shared, label %done
+note.shared:
+  %last = call ptr @space_at(ptr %s, i64 {SPACES})
+  call void @note_size(ptr %last, i64 %a, i64 %psize)
+  br label %done
+done:
+  ret void
+}}
+
+; A page of code that all address spaces have, taken over into the fetch table in force; or null.
+define internal ptr @shared_code(ptr %s, i64 %a) noinline {{
+  %c = call i64 @word(ptr %s, i64 {at[fetch_context]})
+  %all = call ptr @fetch_table(ptr %s, i64 {SPACES}, i64 %c)
+  %number = lshr i64 %a, 12
+  %index = and i64 %number, {tlb_mask}
+  %base = and i64 %a, -4096
+  %entry = getelementptr inbounds [2 x i64], ptr %all, i64 %index
+  %tag = load i64, ptr %entry
+  %hit = icmp eq i64 %tag, %base
+  br i1 %hit, label %found, label %none
+none:
+  ret ptr null
+found:
+  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
+  %page = load ptr, ptr %page.p
+  %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
+  %table = inttoptr i64 %table.i to ptr
+  %count.i = call i64 @word(ptr %s, i64 {at[tlb_fetch_count]})
+  %count.p = inttoptr i64 %count.i to ptr
+  call void @put_code(ptr %table, ptr %count.p, i64 %a, ptr %page)
+  ret ptr %page
+}}
+
+; Remember where an address space has large pages: a bit for each 2 MiB and each 1 GiB, modulo 64,
+; the lower and the upper half of the addresses apart.
+define internal void @note_size(ptr %space, i64 %a, i64 %psize) noinline {{
   %half = lshr i64 %a, 63
   %at = shl i64 %half, 1
   %masks = getelementptr inbounds i8, ptr %space, i64 {SPACE_LARGE}
@@ -181,7 +232,7 @@ done:
 ; Before anything else: no address space is known.
 define void @tlb_begin(ptr %s) {{
 entry:
-  call void @begin_set(ptr %s, i64 {SPACES}, i64 {space_contexts}, i64 {contexts})
+  call void @begin_set(ptr %s, i64 {SPACES}, i64 0, i64 {contexts})
   br label %loop
 loop:
   %k = phi i64 [ 0, %entry ], [ %k1, %loop ]
@@ -201,14 +252,24 @@ entry:
   %id = extractvalue {space} %now, 1
   %root = extractvalue {space} %now, 2
   %keep = extractvalue {space} %now, 3
+  %family = extractvalue {space} %now, 4
+  %family.was = call i64 @word(ptr %s, i64 {at[space_family]})
+  %related = icmp eq i64 %family, %family.was
+  br i1 %related, label %look, label %strange
+strange:
+  call void @set_word(ptr %s, i64 {at[space_family]}, i64 %family)
+  call void @reset_set(ptr %s, i64 {SPACES})
+  br label %look
+look:
+  %keeps = icmp ne i64 %keep, 0
   %clock0 = call i64 @word(ptr %s, i64 {at[space_clock]})
   %clock = add i64 %clock0, 1
   call void @set_word(ptr %s, i64 {at[space_clock]}, i64 %clock)
   br label %loop
 loop:
-  %k = phi i64 [ 0, %entry ], [ %k1, %next ]
-  %oldest = phi i64 [ 0, %entry ], [ %oldest1, %next ]
-  %least = phi i64 [ -1, %entry ], [ %least1, %next ]
+  %k = phi i64 [ 0, %look ], [ %k1, %next ]
+  %oldest = phi i64 [ 0, %look ], [ %oldest1, %next ]
+  %least = phi i64 [ -1, %look ], [ %least1, %next ]
   %space = call ptr @space_at(ptr %s, i64 %k)
   %own = load i64, ptr %space
   %same = icmp eq i64 %own, %id
@@ -231,16 +292,18 @@ found:
   %root.p = getelementptr inbounds i64, ptr %space, i64 1
   %root.was = load i64, ptr %root.p
   %same.root = icmp eq i64 %root.was, %root
-  %keeps = icmp ne i64 %keep, 0
   %kept = and i1 %same.root, %keeps
   br i1 %kept, label %use, label %empty
 empty:
   %e = phi i64 [ %k, %found ], [ %oldest1, %make ]
   call void @reset_set(ptr %s, i64 %e)
+  br i1 %keeps, label %use, label %forget
+forget:
+  call void @reset_set(ptr %s, i64 {SPACES})
   call void @new_epoch(ptr %s)
   br label %use
 use:
-  %u = phi i64 [ %k, %found ], [ %e, %empty ]
+  %u = phi i64 [ %k, %found ], [ %e, %empty ], [ %e, %forget ]
   %u.p = call ptr @space_at(ptr %s, i64 %u)
   %u.root = getelementptr inbounds i64, ptr %u.p, i64 1
   store i64 %root, ptr %u.root
@@ -275,6 +338,7 @@ define dso_local void @tlb_context(ptr %s) noinline {{
   %fetch.n.i = ptrtoint ptr %fetch.n to i64
   call void @set_word(ptr %s, i64 {at[tlb_fetch]}, i64 %fetch.i)
   call void @set_word(ptr %s, i64 {at[tlb_fetch_count]}, i64 %fetch.n.i)
+  call void @set_word(ptr %s, i64 {at[fetch_context]}, i64 %fetch)
   ret void
 }}
 """

@@ -4,7 +4,7 @@ Registers and CSR state in `state`, CSRs in `csr_*`, traps in `traps`, translati
 instructions in one `ext_*` module an extension. Importing those modules fills the table `RV64`.
 """
 
-from lamina.isa.arch import Arch
+from lamina.isa.arch import Arch, Routines
 from lamina.isa.riscv import (
     ext_a,
     ext_c,
@@ -46,14 +46,16 @@ RISCV64 = Arch(
     name="riscv64",
     table=RV64,
     layout=LAYOUT,
-    routines={
-        "trap": traps.trap(),
-        "interrupt": traps.interrupt(),
-        "translate": paging.translate(),
-        "context": paging.context(),
-        "space": paging.space(),
-        "bus_fault": paging.bus_fault(),
-    },
+    routines=Routines(
+        {
+            "trap": traps.trap,
+            "interrupt": traps.interrupt,
+            "translate": paging.translate,
+            "context": paging.context,
+            "space": paging.space,
+            "bus_fault": paging.bus_fault,
+        }
+    ),
     reset=reset_values,
     illegal_cause=Cause.ILLEGAL,
     flags_slot="fflags",

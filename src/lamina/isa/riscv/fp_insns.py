@@ -187,7 +187,7 @@ def _declare_to_int(
 ) -> None:
     @insn(f"fcvt.{suffix}.{fmt.suffix} rd, fs1, rm", f"11000{fmt.code} {field} fs1 rm rd 1010011")
     def to_int(h: Hart, rd: Val, fs1: Val, rm: Val) -> None:
-        clean, mode = begin(h), rounding_mode(h, rm, usual=floats.RTZ)
+        clean, mode = begin(h), rounding_mode(h, rm, usual=floats.RMM)
         value, flags = h.float_op("f_to_int", width, read(h, fmt, fs1), mode, signed=signed)
         accrue(h, clean, flags)
         h.x[rd] = value.sext(64)
@@ -198,8 +198,7 @@ def _declare_from_int(
 ) -> None:
     @insn(f"fcvt.{fmt.suffix}.{suffix} fd, rs1, rm", f"11010{fmt.code} {field} rs1 rm fd 1010011")
     def from_int(h: Hart, fd: Val, rs1: Val, rm: Val) -> None:
-        exact = width < fmt.ieee.precision
-        clean, mode = begin(h), rounding_mode(h, rm, usual=floats.RMM if exact else floats.RNE)
+        clean, mode = begin(h), rounding_mode(h, rm, usual=floats.RMM)
         integer = h.x[rs1].trunc(width)
         result = h.float_op("f_from_int", fmt.width, integer, mode, signed=signed)
         finish(h, fmt, clean, fd, *result)

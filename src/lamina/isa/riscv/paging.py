@@ -14,7 +14,7 @@ from lamina.ir.build import Val, Var
 from lamina.ir.graph import Routine
 from lamina.ir.passes import simplify
 from lamina.ir.verify import verify
-from lamina.isa.arch import CACHE, FETCH, READ, WRITE
+from lamina.isa.arch import CACHE, EVERYWHERE, FETCH, READ, WRITE
 from lamina.isa.riscv import fields as f
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import Hart
@@ -36,10 +36,12 @@ def translate() -> Routine:
     priv = h.select(access == FETCH, h.s.priv, _data_privilege(h))
     gpa = h.var(64, gva, "gpa")
     page_size = h.var(64, PAGE_SIZE, "page_size")
+    scope = h.var(64, 1, "scope")
     ok, whole = h.var(64, 1, "ok"), h.var(64, 1, "whole")
     protected = ~allows_everything(h)
     with h.when((priv != f.MACHINE) & ((h.s.satp >> f.SATP_MODE_SHIFT) != f.BARE)):
-        _Walk(h, gva, access, priv, protected).run(gpa, page_size)
+        is_global = _Walk(h, gva, access, priv, protected).run(gpa, page_size)
+        scope.set(h.select(is_global, EVERYWHERE, 1))
     with h.when(protected):
         read = h.select(access == CACHE, READ, access)
         checked = h.call(pmp_check(), gpa.get(), size, read, priv)
@@ -47,7 +49,8 @@ def translate() -> Routine:
         whole.set(checked[1])
     with h.when((ok.get() == 0) | ((gpa.get() >> f.GPA_BITS) != 0)):
         h.trap(_access_fault(h, access), gva)
-    return simplify(verify(h.finish(gpa.get(), page_size.get(), whole.get())))
+    cacheable = h.select(whole.get() != 0, scope.get(), 0)
+    return simplify(verify(h.finish(gpa.get(), page_size.get(), cacheable)))
 
 
 @cache
@@ -62,17 +65,18 @@ def context() -> Routine:
 
 @cache
 def space() -> Routine:
-    """space() -> (identifier, root, keep): the ASID, or a number of its own for bare mode.
+    """space() -> (identifier, root, keep, family): the ASID, or a number of its own for bare mode.
 
-    satp as a whole is the root: another mode, too, makes another space. ASID 0 is what harts
-    without ASIDs have, and there some software expects a write of satp to flush.
+    satp as a whole is the root: another mode, too, makes another space, and one of another family.
+    ASID 0 is what harts without ASIDs have, and there some software expects satp to flush.
     """
     h = Hart("space")
     satp = h.s.satp
     bare = (satp >> f.SATP_MODE_SHIFT) == f.BARE
     asid = (satp >> f.ASID_SHIFT) & mask(f.ASID_BITS)
     keep = (bare | (asid != 0)).zext(64)
-    return simplify(verify(h.finish(h.select(bare, BARE_SPACE, asid), satp, keep)))
+    family = satp >> f.SATP_MODE_SHIFT
+    return simplify(verify(h.finish(h.select(bare, BARE_SPACE, asid), satp, keep, family)))
 
 
 @cache
@@ -95,18 +99,21 @@ class _Walk:
     priv: Val
     protected: Val
 
-    def run(self, gpa: Var, page_size: Var) -> None:
-        """The walk; sets where the address is and the size of the page."""
+    def run(self, gpa: Var, page_size: Var) -> Val:
+        """The walk; sets where the address is and the size of the page. One bit: the page is
+        global, by its own entry or by one on the way there."""
         h, gva, satp = self.h, self.gva, self.h.s.satp
         levels = ((satp >> f.SATP_MODE_SHIFT) & 3) + 3  # modes 8, 9, 10: Sv39, Sv48, Sv57
         unused = (64 - PAGE_SHIFT) - levels * INDEX_BITS
         self.page_fault_if(((gva << unused).sar(unused)) != gva)
         table = h.var(64, (satp & mask(f.PPN_BITS)) << PAGE_SHIFT, "table")
         shift = h.var(64, (levels - 1) * INDEX_BITS + PAGE_SHIFT, "shift")
+        flags = h.var(64, 0, "flags")
         with h.loop():
             index = (gva >> shift.get()) & mask(INDEX_BITS)
             address = table.get() + index * PTE_SIZE
             pte = self.load_pte(address)
+            flags.set(flags.get() | pte)
             ppn = (pte >> f.PTE_PPN_SHIFT) & mask(f.PPN_BITS)
             with h.when(is_set(pte, f.PTE_R | f.PTE_X)):
                 self.check_leaf(pte, ppn, shift.get())
@@ -120,6 +127,7 @@ class _Walk:
                 self.page_fault_if(bottom | is_set(pte, pointer_reserved))
                 table.set(ppn << PAGE_SHIFT)
                 shift.set(shift.get() - INDEX_BITS)
+        return is_set(flags.get(), f.PTE_G)
 
     def page_fault_if(self, condition: Val) -> None:
         h = self.h

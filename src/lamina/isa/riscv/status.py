@@ -47,6 +47,15 @@ def write_status(h: Hart, value: Val, writable: int) -> None:
     with h.when(is_set(changed, f.MPRV | f.MPP | f.SUM)):
         h.do("tlb.context")
     with h.when(is_set(changed & new, f.MIE | f.SIE)):
+        look_at_interrupts(h)
+
+
+def look_at_interrupts(h: Hart) -> None:
+    """More interrupts may be taken than before: have the engine look, if there is one. The clock is
+    not asked: while the timer is armed, the machine speaks up when it is due."""
+    waiting = ((h.get("irq") & HARDWARE_LINES) | h.s.mip_soft) & h.s.mie
+    timer = is_set(h.s.mie, f.STIP) & (h.get("timer_armed") == 0)
+    with h.when((waiting != 0) | timer):
         h.do("pending")
 
 

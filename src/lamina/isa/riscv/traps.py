@@ -16,7 +16,7 @@ from lamina.isa.riscv import fields as f
 from lamina.isa.riscv.csr import CsrHart
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import Hart
-from lamina.isa.riscv.status import is_set, read_mip
+from lamina.isa.riscv.status import is_set, look_at_interrupts, read_mip
 
 # Exceptions of an instruction's fetch: a handler that meets one at its very first instruction
 # meets it again for ever.
@@ -96,7 +96,7 @@ def _return_to(h: Hart, status: Val, priv: Val) -> None:
     h.s.mstatus = h.select(priv == f.MACHINE, status, status & ~f.MPRV)
     h.s.priv = priv
     h.do("tlb.context")
-    h.do("pending")
+    look_at_interrupts(h)
 
 
 def _copy_bit(h: Hart, value: Val, source: int, target: int) -> Val:

@@ -119,7 +119,7 @@ def _context() -> Routine:
 
 def _space() -> Routine:
     b = Builder("space")
-    return _finish(b, b.const(0), b.const(0), b.const(1))
+    return _finish(b, b.const(0), b.const(0), b.const(1), b.const(0))
 
 
 def _reset(pc: int = 0, vector: int = 0) -> dict[str, int]:
