@@ -1,7 +1,8 @@
-"""CPU time of a running process with all of its threads and descendants, from outside.
+"""CPU time and memory of a running process with all its threads and descendants, from outside.
 
-Specification: proc_pid_stat(5), proc_pid_task(5), clock_getcpuclockid(3). Called by `guest.py`. A
-compiler in a thread or in a child process of an emulator is counted like the emulator itself.
+Specification: proc_pid_stat(5), proc_pid_smaps(5), proc_pid_task(5), clock_getcpuclockid(3). Called
+by `guest.py` and `process.py`. A compiler in a thread or in a child process of an emulator is
+counted like the emulator itself.
 """
 
 import os
@@ -34,6 +35,24 @@ def children(pid: int) -> list[int]:
     """The living children of all threads of a process."""
     lists = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for path in lists for child in path.read_text().split()]
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process and its living descendants; a page that several share counts once
+    among those that share it (PSS)."""
+    total = sum(resident_bytes(child) for child in _living(pid))
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return total
+    return total + 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _living(pid: int) -> list[int]:
+    try:
+        return children(pid)
+    except OSError:
+        return []
 
 
 def runnable(pid: int) -> bool:

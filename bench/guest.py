@@ -21,6 +21,7 @@ from bench.process import TAIL, BenchError
 
 READY = re.compile(rb"@ready\r?\n")
 END = re.compile(rb"@end ([0-9]+)\r?\n")
+MOST_COMPLAINTS = 1 << 16  # bytes shown at once
 BOOT_PATIENCE = 300.0
 END_PATIENCE = 10.0
 
@@ -40,11 +41,13 @@ class Guest:
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self._argv = argv
+        self._errors = os.memfd_create("errors")
+        self._errors_read = 0
         self._process = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=self._errors,
             env={**os.environ, **(env or {})},
         )
         self._seen = b""
@@ -79,6 +82,12 @@ class Guest:
         wall = time.perf_counter() - begin
         return Answer(text, status, self._rest() - before, wall)
 
+    def complaints(self) -> str:
+        """What the emulator has written to its standard error since the last call."""
+        text = os.pread(self._errors, MOST_COMPLAINTS, self._errors_read)
+        self._errors_read += len(text)
+        return text.decode("utf-8", "replace").strip()
+
     def _rest(self) -> float:
         pid = self._process.pid
         return settled(lambda: cpu_seconds(pid), lambda: runnable(pid))
@@ -101,7 +110,8 @@ class Guest:
         return text.replace("\r\n", "\n"), int(found[1]) if found.groups() else 0
 
     def _tail(self) -> str:
-        return self._seen[-TAIL:].decode("utf-8", "replace")
+        errors = self.complaints()[-TAIL:]
+        return self._seen[-TAIL:].decode("utf-8", "replace") + (f"\n{errors}" if errors else "")
 
     def close(self) -> None:
         """End the emulator."""
@@ -115,3 +125,4 @@ class Guest:
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what was not written goes with the process
                     pipe.close()
+        os.close(self._errors)

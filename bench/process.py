@@ -1,9 +1,10 @@
 """One measured process: started, watched for a text, ended, accounted for.
 
-CPU time is that of all threads and of children that were waited for (`wait4`), so a compiler in
-the background is charged too. Memory is the peak resident set when the marker is seen, touched
-guest RAM included; `wait4` would count the parent's memory in, from before the child's exec.
-Called by every benchmark; owns nothing beyond a call.
+CPU time is that of all threads and children, so a compiler in the background is charged too: at
+the marker of the living ones as well, at a process's own end of those that it waited for (`wait4`).
+Memory is taken when the marker is seen, touched guest RAM included: what is resident then, of the
+process and its children, and the process's peak. `wait4` would count the parent's memory in, from
+before the child's exec. Called by every benchmark; owns nothing beyond a call.
 """
 
 import os
@@ -15,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.accounts import cpu_seconds, resident_bytes
+
 TAIL = 2000  # bytes of output quoted when a process fails
 
 
@@ -24,12 +27,13 @@ class BenchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One process: seconds on the wall, CPU seconds of all threads, peak resident bytes (None for
-    one that ran to its end)."""
+    """One process: seconds on the wall, CPU seconds of all threads and children; peak resident
+    bytes of it, and resident bytes of it and its children (None for one that ran to its end)."""
 
     wall: float
     cpu: float
     peak: int | None
+    resident: int | None = None
 
 
 def measure(
@@ -54,7 +58,9 @@ def measure(
     try:
         seen, found = _watch(child.stdout.fileno(), marker, begin + timeout)
         wall = time.perf_counter() - begin
+        cpu = cpu_seconds(child.pid)
         peak = _peak(child.pid) if marker is not None else None
+        resident = resident_bytes(child.pid) if marker is not None else None
     finally:
         if marker is not None or time.perf_counter() - begin > timeout:
             os.kill(child.pid, signal.SIGKILL)  # child.kill() would reap it, and its usage be lost
@@ -66,8 +72,8 @@ def measure(
         text = seen[-TAIL:].decode("utf-8", "replace")
         raise BenchError(f"{' '.join(argv)}: status {child.returncode}, last output:\n{text}")
     if marker is None:
-        wall = time.perf_counter() - begin
-    return Sample(wall, usage.ru_utime + usage.ru_stime, peak)
+        wall, cpu = time.perf_counter() - begin, usage.ru_utime + usage.ru_stime
+    return Sample(wall, cpu, peak, resident)
 
 
 def _watch(pipe: int, marker: bytes | None, deadline: float) -> tuple[bytes, bool]:

@@ -53,13 +53,13 @@ def process_section(
     title: str, note: str, found: Mapping[str, Sequence[Sample]], names: Mapping[str, str]
 ) -> Section:
     """Wall time, CPU time and memory of processes."""
-    columns = ("", "wall s", "CPU s", "least CPU s", "peak MiB", "runs")
+    columns = ("", "wall s", "CPU s", "least CPU s", "resident MiB", "peak MiB", "runs")
     section = Section(title, note, columns, unit="CPU s")
     for key, samples in found.items():
         name, s = names.get(key, key), summary(samples)
         times = [f"{value:.2f}" for value in (s.wall, s.cpu, s.least_cpu)]
-        peak = "" if s.peak is None else f"{s.peak / MIB:.0f}"
-        section.rows.append([name, *times, peak, str(s.count)])
+        memory = ["" if m is None else f"{m / MIB:.0f}" for m in (s.resident, s.peak)]
+        section.rows.append([name, *times, *memory, str(s.count)])
         section.values[name] = s.cpu
     return section
 

@@ -30,16 +30,19 @@ class Summary:
     cpu: float
     least_cpu: float
     peak: float | None
+    resident: float | None
     count: int
 
 
 def summary(samples: Sequence[Sample]) -> Summary:
     """What a table shows of a subject."""
     peaks = [s.peak for s in samples if s.peak is not None]
+    resident = [s.resident for s in samples if s.resident is not None]
     return Summary(
         statistics.median(s.wall for s in samples),
         statistics.median(s.cpu for s in samples),
         min(s.cpu for s in samples),
         statistics.median(peaks) if peaks else None,
+        statistics.median(resident) if resident else None,
         len(samples),
     )

@@ -45,10 +45,12 @@ class Sample:
 
 @dataclass
 class Results:
-    """Samples by workload and subject, and what went wrong."""
+    """Samples by workload and subject, what went wrong, and what emulators wrote to their standard
+    error though their guest went on."""
 
     samples: dict[str, dict[str, list[Sample]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
 
     def add(self, workload: str, subject: str, sample: Sample) -> None:
         """One more sample."""
@@ -99,7 +101,9 @@ class Suite:
     def round(self, workloads: Sequence[tuple[Workload, int]], number: int) -> None:
         """One sample of each workload, at its scale, on each subject."""
         with ExitStack() as stack:
-            guests = {e.name: _Bootable(e, self._machine, stack) for e in self._emulators}
+            guests = {
+                e.name: _Bootable(e, self._machine, stack, self._told) for e in self._emulators
+            }
             for name, guest in list(guests.items()):
                 if not self._boot(name, guest):
                     del guests[name]
@@ -130,6 +134,9 @@ class Suite:
                 guest.boot()
             assert guest.guest is not None
             found = sample(guest.guest, workload, scale)
+            if complaints := guest.guest.complaints():
+                self._told(f"{name} says at {workload.name}: {complaints}")
+                self.results.complaints.append(f"{workload.name} on {name}: {complaints}")
         except BenchError as error:
             self._fail(f"{workload.name} on {name}: {error}")
             guest.drop()
@@ -176,13 +183,17 @@ class Suite:
 class _Bootable:
     """An emulator's guest, booted again after a failure."""
 
-    def __init__(self, emulator: Emulator, machine: Machine, stack: ExitStack) -> None:
-        self._emulator, self._machine = emulator, machine
+    def __init__(
+        self, emulator: Emulator, machine: Machine, stack: ExitStack, told: Callable[[str], None]
+    ) -> None:
+        self._emulator, self._machine, self._told = emulator, machine, told
         self.guest: Guest | None = None
         stack.callback(self.drop)
 
     def boot(self) -> None:
         self.guest = Guest(self._emulator.boot(self._machine), self._emulator.env)
+        if complaints := self.guest.complaints():
+            self._told(f"{self._emulator.name} says at its boot: {complaints}")
 
     def drop(self) -> None:
         if self.guest is not None:

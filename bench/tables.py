@@ -147,8 +147,8 @@ def _every_one(found: Sequence[Line]) -> Target:
     return Target("Every single workload", figure, "none below QEMU", not behind if known else None)
 
 
-def boot_targets(cpu: Mapping[str, float], peak: Mapping[str, float]) -> list[Target]:
-    """From median CPU seconds and peak bytes to the first line of init; subjects as in boot.py."""
+def boot_targets(cpu: Mapping[str, float], memory: Mapping[str, float]) -> list[Target]:
+    """From medians at the first line of init: CPU seconds, resident bytes. Subjects: boot.py's."""
     cold, warm, other = (cpu.get(name) for name in ("lamina, cold", "lamina, warm", "qemu"))
     result = []
     for what, own, part in (("empty", cold, 1.0), ("warm", warm, 0.5)):
@@ -161,12 +161,12 @@ def boot_targets(cpu: Mapping[str, float], peak: Mapping[str, float]) -> list[Ta
                 own <= part * other if own is not None and other is not None else None,
             )
         )
-    mine, theirs = peak.get("lamina, cold"), peak.get("qemu")
+    mine, theirs = memory.get("lamina, cold"), memory.get("qemu")
     mib = 1 << 20
     known = mine is not None and theirs is not None
     result.append(
         Target(
-            "Resident memory at init, peak",
+            "Resident memory at init, empty code cache",
             f"{(mine or 0) / mib:.0f} MiB, QEMU {(theirs or 0) / mib:.0f}" if known else "-",
             "at most QEMU's",
             mine <= theirs if mine is not None and theirs is not None else None,

@@ -39,6 +39,7 @@ class Outcome:
     targets: list[tables.Target] = field(default_factory=list)
     samples: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
 
     def keep(self, part: str, samples: Mapping[str, Mapping[str, Sequence[Any]]]) -> None:
         """Raw figures, for the file; each sample is a dataclass."""
@@ -97,6 +98,7 @@ def _measure_workloads(
     results: Results = suite.results
     outcome.keep("workloads", results.samples)
     outcome.failures += results.failures
+    outcome.complaints += results.complaints
     found = tables.lines(workloads, results.samples)
     for group in GROUPS:
         own = [line for line in found if line.workload.group == group.name]
@@ -145,12 +147,12 @@ def _measure_boot(
     note = f"From process start; {image.packages[0]}, one hart, 1 GiB, the same files for all."
     outcome.sections.append(process_section("Boot to the first line of init", note, found, names))
     cpu = {name: statistics.median(s.cpu for s in samples) for name, samples in found.items()}
-    peak = {name: _peak(samples) for name, samples in found.items()}
-    outcome.targets += tables.boot_targets(cpu, peak)
+    memory = {name: _resident(samples) for name, samples in found.items()}
+    outcome.targets += tables.boot_targets(cpu, memory)
 
 
-def _peak(samples: Sequence[Sample]) -> float:
-    return statistics.median([sample.peak or 0 for sample in samples])
+def _resident(samples: Sequence[Sample]) -> float:
+    return statistics.median([sample.resident or 0 for sample in samples])
 
 
 def report(outcome: Outcome, facts: Sequence[str], given: argparse.Namespace) -> None:
@@ -162,8 +164,11 @@ def report(outcome: Outcome, facts: Sequence[str], given: argparse.Namespace) ->
         show(section)
     for text in outcome.failures:
         print(f"FAILED {text}")
+    for text in outcome.complaints:
+        print(f"SAID {text}")
     if given.json:
-        kept = {"facts": list(facts), "failures": outcome.failures, "samples": outcome.samples}
+        kept: dict[str, Any] = {"facts": list(facts), "failures": outcome.failures}
+        kept |= {"complaints": outcome.complaints, "samples": outcome.samples}
         Path(given.json).write_text(json.dumps(kept, indent=1))
     if getattr(given, "write", False):
         from bench.plots import ratios

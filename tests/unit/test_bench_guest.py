@@ -17,6 +17,7 @@ for line in sys.stdin:
     line = line.strip()
     if line.startswith("run crash"): sys.exit(3)
     if line.startswith("run hang"): time.sleep(60)
+    if line.startswith("run grumble"): print("lamina: oh", file=sys.stderr, flush=True)
     if line.startswith("run burn"):
         begin = time.process_time()
         while time.process_time() - begin < 0.3: pass
@@ -56,6 +57,14 @@ def test_an_emulator_that_ends_is_an_error_with_its_status() -> None:
 def test_an_answer_that_does_not_come_is_an_error() -> None:
     with _guest() as guest, pytest.raises(BenchError, match="no answer"):
         sample(guest, _workload("hang"), 1, timeout=0.3)
+
+
+def test_what_an_emulator_complains_of_is_no_output_of_the_guests() -> None:
+    with _guest() as guest:
+        assert guest.complaints() == ""
+        assert sample(guest, _workload("grumble"), 1).checksum == "00ff"
+        assert guest.complaints() == "lamina: oh"
+        assert guest.complaints() == ""
 
 
 def test_an_emulator_that_does_not_boot_is_an_error_with_its_output() -> None:

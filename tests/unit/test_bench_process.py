@@ -26,6 +26,19 @@ def test_memory_is_the_peak_and_not_what_is_left() -> None:
     assert sample.peak is not None and sample.peak > 64 * MIB
 
 
+def test_a_living_child_is_charged_and_its_memory_counted() -> None:
+    child = (
+        "import time; b = b'x' * (64 << 20); t = time.process_time()\n"
+        "while time.process_time() - t < 0.3: pass\n"
+        "print('ready', flush=True); input()"
+    )
+    text = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    sample = measure(_python(text), b"ready", timeout=60)
+    assert sample.cpu > 0.3
+    assert sample.resident is not None and sample.resident > 64 * MIB
+    assert sample.peak is not None and sample.peak < 64 * MIB
+
+
 def test_a_process_that_ends_without_the_marker_is_an_error_with_its_output() -> None:
     with pytest.raises(BenchError, match="status 3, last output:\nbroken"):
         measure(_python("print('broken', flush=True); raise SystemExit(3)"), b"ready", timeout=60)
