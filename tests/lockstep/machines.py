@@ -1,8 +1,16 @@
 """Random programs on our engines: a side for `engine.lockstep` from an image."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
 
 from lamina.bus.space import AddressSpace
+from lamina.engine.code.store import CodeStore
+from lamina.engine.jit import engine as jit
+from lamina.engine.jit.library import RegionLibrary
+from lamina.engine.jit.service import CompilerService
 from lamina.engine.lockstep import Engine, Side
 from lamina.isa.arch import Arch
 from lamina.isa.disasm import Disassembler
@@ -25,6 +33,19 @@ def side(engine: MakeEngine, image: Image) -> Side:
     made.set_time(offset=0, divisor=100, deterministic=True)
     made.state_changed()
     return Side(made, space)
+
+
+@contextmanager
+def nothing_compiled() -> Iterator[None]:
+    """Optimising engines that are made here know nothing of what was compiled before: so what they
+    do depends on the program alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = CodeStore(Path(folder), 1 << 24)
+        resolve = jit.runtime(RISCV64).resolve
+        library = RegionLibrary(jit.code_version(RISCV64), resolve, store)
+        with mock.patch.object(jit, "compiler", lambda arch: CompilerService(arch, library)):
+            yield
+        store.close()
 
 
 def disassemble(pc: int, bits: int) -> str:

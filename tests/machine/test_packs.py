@@ -1,6 +1,7 @@
 """Packs of handlers are loaded when an instruction of theirs is first met, and just there."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -74,3 +75,10 @@ def test_single_steps_load_packs_too(engine: ThreadedEngine) -> None:
 def test_code_from_elsewhere_may_ask_for_a_routine_first(engine: ThreadedEngine) -> None:
     address = engine._runtime.resolve("r.f64_add")
     assert loaded(engine) >= {"core", "float"} and address == engine._runtime.resolve("r.f64_add")
+
+
+def test_threads_that_want_a_pack_at_once_get_the_same(engine: ThreadedEngine) -> None:
+    runtime = engine._runtime
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(runtime.resolve, ["r.f64_add"] * 8))
+    assert len(found) == 1 and found == {runtime.resolve("r.f64_add")}

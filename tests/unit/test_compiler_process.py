@@ -2,6 +2,7 @@
 
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -96,8 +97,8 @@ def test_a_compiler_that_dies_is_told_of_once(
             assert compiler.submit(REGION, answers.append)
         child(compiler).kill()
         assert compiler.compile(REGION) is None
-        assert compiler.submit(REGION, answers.append)
-    assert answers == [None] * 4
+        assert not compiler.submit(REGION, answers.append)
+    assert answers == [None] * 3
     assert len(caplog.records) == 1 and "has ended" in caplog.text
 
 
@@ -141,6 +142,31 @@ def test_closing_reaps_the_process_and_answers_what_is_waited_for() -> None:
     assert len(answers) == 20
     assert compiler.compile(REGION) is not None  # another one
     compiler.close()
+
+
+def test_who_is_answered_may_want_something_first(compiler: CompilerProcess) -> None:
+    """A region calls a routine of a pack that is not loaded; others are answered meanwhile."""
+    wanted: queue.Queue[bytes | None] = queue.Queue()
+    answers: queue.Queue[bytes | None] = queue.Queue()
+    compiler.submit(REGION, lambda image: wanted.put(compiler.compile(PACK)))
+    for _ in range(3):
+        compiler.submit(REGION, answers.put)
+    assert wanted.get(timeout=60) is not None
+    assert all(answers.get(timeout=60) is not None for _ in range(3))
+
+
+def test_no_process_is_started_after_the_end() -> None:
+    """Callers answer a lost region with the next request, at the end of the VM too."""
+    compiler = CompilerProcess()
+    asked = []
+
+    def again(image: bytes | None) -> None:
+        asked.append(compiler.submit(REGION, again))
+
+    assert compiler.submit(PACK, again)
+    compiler.close(for_good=True)
+    assert asked[-1] is False and compiler._child is None
+    assert compiler.compile(REGION) is None
 
 
 def test_the_terminals_interrupt_is_not_for_it(compiler: CompilerProcess) -> None:

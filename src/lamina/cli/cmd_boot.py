@@ -83,7 +83,7 @@ def boot(
     disk: Disk = None,
     memory: Memory = "512M",
     cpus: Cpus = 1,
-    engine: EngineChoice = Engine.THREADED,
+    engine: EngineChoice = Engine.JIT,
     deterministic: Deterministic = False,
     console: Annotated[Console, typer.Option("--console", help="The terminal.")] = Console.UART,
     max_instructions: MaxInstructions = None,

@@ -37,7 +37,7 @@ def run(
     command: Command = None,
     cpus: Cpus = 1,
     memory: Memory = "512M",
-    engine: EngineChoice = Engine.THREADED,
+    engine: EngineChoice = Engine.JIT,
     firmware: FirmwareChoice = "none",
     append: Append = "",
     deterministic: Deterministic = False,

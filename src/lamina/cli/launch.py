@@ -37,7 +37,7 @@ class Common:
 
     cpus: int = 1
     memory: str = "512M"
-    engine: str = "threaded"
+    engine: str = "jit"
     firmware: str = "none"
     append: str = ""
     deterministic: bool = False

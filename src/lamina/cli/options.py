@@ -9,9 +9,9 @@ import typer
 class Engine(StrEnum):
     """What executes the guest's instructions."""
 
+    JIT = "jit"
     THREADED = "threaded"
     REFERENCE = "reference"
-    JIT = "jit"
 
 
 Cpus = Annotated[int, typer.Option("--cpus", metavar="N", help="How many vCPUs, 1 to 16.")]
@@ -22,8 +22,8 @@ EngineChoice = Annotated[
     Engine,
     typer.Option(
         "--engine",
-        help="What executes the guest's instructions: reference is plain Python; jit is threaded"
-        " that also compiles hot loops (early).",
+        help="What executes the guest's instructions: jit compiles what is hot, threaded compiles"
+        " nothing, reference is plain Python.",
     ),
 ]
 FirmwareChoice = Annotated[

@@ -6,7 +6,7 @@ from pathlib import Path
 from lamina.base.errors import ConfigError
 from lamina.base.units import MIB
 
-ENGINES = ("jit", "threaded", "reference")
+ENGINES = ("jit", "jit-eager", "threaded", "reference")
 CONSOLES = ("uart", "virtio")
 
 # Everything that the harts of the virt board have, as `riscv,isa` says it.
@@ -52,7 +52,7 @@ class MachineConfig:
 
     cpus: int = 1
     memory: int = 512 * MIB
-    engine: str = "threaded"
+    engine: str = "jit"
     kernel: Path | bytes | None = None
     initrd: Path | bytes | None = None
     append: str = ""

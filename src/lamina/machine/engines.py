@@ -22,6 +22,7 @@ def _when_used(module: str, name: str) -> EngineMaker:
 
 ENGINES: dict[str, EngineMaker] = {
     "jit": _when_used("lamina.engine.jit.engine", "JitEngine"),
+    "jit-eager": _when_used("lamina.engine.jit.eager", "EagerJitEngine"),  # for tests
     "threaded": _when_used("lamina.engine.threaded.engine", "ThreadedEngine"),
     "reference": _when_used("lamina.engine.reference.engine", "ReferenceEngine"),
 }

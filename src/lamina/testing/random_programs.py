@@ -14,6 +14,7 @@ from lamina.base.bits import U64
 from lamina.bus.space import AddressSpace
 from lamina.isa.riscv import fields as f
 from lamina.testing import random_layout as at
+from lamina.testing.random_hot import HotSnippets
 from lamina.testing.random_layout import words
 from lamina.testing.random_operands import INTEGERS, Operands, corner, leaf
 from lamina.testing.random_snippets import Snippets
@@ -31,6 +32,7 @@ class Options:
     loops: int = 20  # a loop is run less often than this
     external: bool = False  # nothing whose result depends on time or on the implementation
     strict: bool = False  # with `external`: also what QEMU is known to do otherwise
+    hot: bool = False  # loops, calls and neighbouring accesses as compilers make them
     tame: bool = False  # no paging, no protection: accesses succeed (for QEMU's older versions)
     exclude: frozenset[str] = frozenset()  # extensions and instructions left out
 
@@ -76,18 +78,21 @@ def generate(seed: int, options: Options | None = None) -> RandomProgram:
     """The program of a seed."""
     options = options or Options()
     rng = random.Random(seed)
-    maker = Snippets(rng, options.external, options.exclude, options.tame, options.strict)
+    kind = HotSnippets if options.hot else Snippets
+    maker = kind(rng, options.external, options.exclude, options.tame, options.strict)
     maker.loops = options.loops
     snippets: list[bytes] = []
     size = 0
     while len(snippets) < options.snippets:
+        if isinstance(maker, HotSnippets):
+            maker.position, maker.paged = size, bool(seed & 1)
         snippet = maker.snippet()
         if size + len(snippet) > BODY_LIMIT:
             break
         size += len(snippet)
         snippets.append(snippet)
     data = b"".join(words(corner(rng)) for _ in range(0x8000 // 8))
-    return RandomProgram(
+    program = RandomProgram(
         seed,
         options,
         _boot(rng, options),
@@ -102,6 +107,22 @@ def generate(seed: int, options: Options | None = None) -> RandomProgram:
         data,
         tuple(snippets),
     )
+    return _friendly(program, rng) if options.hot else program
+
+
+def _friendly(program: RandomProgram, rng: random.Random) -> RandomProgram:
+    """The program with paging as `HotSnippets.paged` has it, and most pages fit for use."""
+    mode = program.mode
+    if program.seed & 1:
+        mode = rng.choice((f.USER, f.SUPERVISOR))
+    satp = rng.choice(at.SATPS[1:]) if program.seed & 1 else 0
+    flags = f.PTE_V | f.PTE_R | f.PTE_W | f.PTE_X | f.PTE_A | f.PTE_D
+    flags |= f.PTE_U if mode == f.USER else 0
+    leaves = tuple(
+        leaf if index < 64 or rng.random() < 0.2 else at.entry(at.ARENA + index % 8 * 0x1000, flags)
+        for index, leaf in enumerate(program.leaves)
+    )
+    return replace(program, mode=mode, leaves=leaves, boot={**program.boot, "satp": satp})
 
 
 def _large(rng: random.Random, gpa: int) -> int:

@@ -43,26 +43,24 @@ class CompilerProcess:
         self._reader: threading.Thread | None = None
         self._waiting: dict[int, Done] = {}
         self._number = 0
-        self._broken = False
+        self._broken = False  # or ended for good
         self._lock = threading.Lock()  # guards all above, and the request pipe
 
     def submit(self, request: Request, done: Done) -> bool:
-        """Ask for an image; `done` gets it, encoded, or None, on the reader thread (or at once, if
-        there is no compiler). False if too much is waited for already: then nothing was asked."""
+        """Ask for an image; `done` gets it, encoded, or None, on the reader thread. False if there
+        is no compiler, or too much to do for it: then nothing was asked and `done` is not called.
+        """
         with self._lock:
-            if not self._broken and self._start():
-                if len(self._waiting) >= MAX_WAITING:
-                    return False
-                self._number += 1
-                self._waiting[self._number] = done
-                with suppress(OSError):  # the reader notices that the process has ended, and tells
-                    send(self._pipe("stdin"), request.encode(self._number))
-                return True
-        done(None)
-        return True
+            if self._broken or not self._start() or len(self._waiting) >= MAX_WAITING:
+                return False
+            self._number += 1
+            self._waiting[self._number] = done
+            with suppress(OSError):  # the reader notices that the process has ended, and tells
+                send(self._pipe("stdin"), request.encode(self._number))
+            return True
 
     def compile(self, request: Request) -> bytes | None:
-        """The image, waited for."""
+        """The image, waited for; None if there is none."""
         answered = threading.Event()
         answers: list[bytes | None] = []
 
@@ -71,14 +69,22 @@ class CompilerProcess:
             answered.set()
 
         while not self.submit(request, done):
+            if self._broken:
+                return None
             answered.wait(0.01)
-        answered.wait()
+        if threading.current_thread() is not self._reader:
+            answered.wait()
+        else:  # a `done` wants something itself: nobody else reads meanwhile
+            while not answered.is_set():
+                if not self._take_answer(self._pipe("stdout")):
+                    return None
         return answers[0]
 
-    def close(self) -> None:
-        """End the process and reap it. What is waited for is answered with None; the next request
-        starts another process."""
+    def close(self, for_good: bool = False) -> None:
+        """End the process and reap it. What is waited for is answered with None. The next request
+        starts another process, if this was not for good."""
         with self._lock:
+            self._broken |= for_good
             child, self._child = self._child, None
             reader, self._reader = self._reader, None
         if child is None:
@@ -121,7 +127,7 @@ class CompilerProcess:
             target=self._read, args=(self._child,), name="lamina-compiler", daemon=True
         )
         self._reader.start()
-        atexit.register(self.close)
+        atexit.register(self.close, for_good=True)
         return True
 
     def _pipe(self, name: str) -> BinaryIO:
@@ -137,8 +143,8 @@ class CompilerProcess:
         why = "has ended"
         try:
             with cast(BinaryIO, child.stdout) as pipe:
-                while (body := receive(pipe)) is not None:
-                    self._answer(Answer.decode(body))
+                while self._take_answer(pipe):
+                    pass
         except (CodeError, OSError) as error:
             why = f"answers garbage ({error})"
         with self._lock:
@@ -149,7 +155,12 @@ class CompilerProcess:
         for done in left.values():
             done(None)
 
-    def _answer(self, answer: Answer) -> None:
+    def _take_answer(self, pipe: BinaryIO) -> bool:
+        """The next answer to who waits for it; False at the end."""
+        body = receive(pipe)
+        if body is None:
+            return False
+        answer = Answer.decode(body)
         with self._lock:
             done = self._waiting.pop(answer.number, None)
         if done is None:
@@ -160,6 +171,7 @@ class CompilerProcess:
             done(answer.content if answer.outcome == Outcome.IMAGE else None)
         except Exception:
             log.exception("compiled code could not be taken over")
+        return True
 
 
 @cache

@@ -1,31 +1,61 @@
 """The optimising engine for tests: everything is compiled at its first run, nothing by chance.
 
 Every jump target is looked at the first time that it is reached, and the vCPU waits until its
-region is there. Slow, and deterministic.
+region is there: of what ran before, and of the next code that follows. From a place that is
+compiled it runs for a while, so that regions come round their loops and meet each other. Slow, and
+deterministic.
 """
 
+from itertools import cycle
+
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.base.exits import Exit
 from lamina.engine.jit.engine import JitEngine
+from lamina.engine.jit.region import PageView
 from lamina.engine.threaded.engine import EXACT_MARGIN
 from lamina.engine.threaded.layout import SAMPLE
 
+# Instructions from a compiled place before the next look, in turn.
+WHILES = (25, 1, 400, 25, 60, 1, 3000, 1)
+AHEAD = 64  # bytes behind the pc that count as if they had been run
+
 
 class EagerJitEngine(JitEngine):
-    """Compiles at the first sample, and samples at every jump."""
+    """Compiles at the first sample, and samples at every jump from code that is not compiled."""
 
     name = "jit-eager"
     eager = True
 
     def run(self, budget: int) -> Exit:
         end = self.vcpu.icount + budget
+        whiles = cycle(WHILES)
         while end - self.vcpu.icount > EXACT_MARGIN:
             # A budget of one ends at the next jump, however long the straight code before it is.
-            code = self._runtime.run_fast(self.vcpu.address, 1)
+            most = end - self.vcpu.icount - EXACT_MARGIN
+            some = min(next(whiles), most) if self._at_region() else 1
+            code = self._runtime.run_fast(self.vcpu.address, some)
             if code not in (Exit.LIMIT, SAMPLE):
                 if not self._served(code):
                     return Exit(code)
                 continue
-            self.sample()
-            self._compiler.wait()
-            self.link_ready()
+            self.compile_here()
         return super().run(end - self.vcpu.icount)
+
+    def compile_here(self) -> None:
+        """Compile what is at the pc, if it is not compiled yet."""
+        self.sample()
+        self._compiler.wait()
+        self.link_ready()
+
+    def _view(self, page: int) -> PageView:
+        view = super()._view(page)
+        pc = self.vcpu.pc
+        if page != self._page_of(pc >> PAGE_SHIFT):
+            return view
+        first = pc % PAGE_SIZE
+        return PageView(view.source, lambda o: first <= o < first + AHEAD or view.ran(o))
+
+    def _at_region(self) -> bool:
+        pc = self.vcpu.pc
+        page = self._page_of(pc >> PAGE_SHIFT)
+        return page != 0 and self._is_linked(page, pc % PAGE_SIZE)

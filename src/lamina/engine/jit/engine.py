@@ -1,6 +1,6 @@
 """The optimising engine: the threaded engine, with compiled regions where the guest is hot.
 
-A sampler thread asks running vCPUs where they are, about 1,000 times a second; what is seen often
+A sampler thread asks running vCPUs where they are, up to 1,000 times a second; what is seen often
 is compiled in the background (`service`), and its records then lead into the compiled region.
 Nothing else changes: regions are entered by a record and leave to one, and vanish with their page.
 """
@@ -13,8 +13,10 @@ from dataclasses import replace
 from functools import cache
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
+from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.code.store import code_store
+from lamina.engine.code.store import code_folder, code_store
+from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.hotspots import HotSpots, Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.region import PageView
@@ -28,16 +30,19 @@ from lamina.engine.threaded.layout import (
     RECORD,
 )
 from lamina.engine.threaded.runtime import code_version, runtime
-from lamina.engine.threaded.sampler import RegionSeen
+from lamina.engine.threaded.sampler import SAMPLER, RegionSeen
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
+
+MAX_REWRITTEN = 16  # times that the code of a page may change and be compiled again
 
 
 @cache
 def compiler(arch: Arch) -> CompilerService:
     """The process's compiler for an architecture."""
     store = code_store("regions")
-    return CompilerService(arch, RegionLibrary(code_version(arch), runtime(arch).resolve, store))
+    library = RegionLibrary(code_version(arch), runtime(arch).resolve, store)
+    return CompilerService(arch, library, Heat(code_folder() / f"heat-{arch.name}"))
 
 
 class JitEngine(ThreadedEngine):
@@ -54,18 +59,30 @@ class JitEngine(ThreadedEngine):
         space: AddressSpace,
         on_notify: Callable[[str, int], None] = lambda event, value: None,
     ) -> None:
-        self._generation = 0
+        self._generation = 0  # counts how often the code pages went
+        self._rewritten: dict[int, int] = {}  # how often code pages were given a number
         self._sample_seconds = 0.0
         self._tiers = [0, 0]  # samples where no region begins, and where one does
         self._compiler = compiler(arch)
         self._spots = HotSpots(
-            self._compiler.decoder, self._view, self._forget, self._compiler.cost, self.eager
+            self._compiler.decoder,
+            self._view,
+            self._forget,
+            self._compiler.cost,
+            self.eager,
+            self._before,
         )
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
+        self._regions_of = self._compiler.library.generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
         self._arena_words = self._arena_bytes.cast("i")
+
+    def run(self, budget: int) -> Exit:
+        self.running = True  # before it is looked at what is given up
+        self._leave_old_regions()
+        return super().run(budget)
 
     def close(self) -> None:
         self._arena_words.release()
@@ -74,6 +91,7 @@ class JitEngine(ThreadedEngine):
     def _empty_arena(self) -> None:
         self._generation += 1
         self._known_pages = 0
+        self._rewritten.clear()
         self._spots.clear()
         super()._empty_arena()
 
@@ -91,22 +109,30 @@ class JitEngine(ThreadedEngine):
         """Link in what has been compiled; look at where the guest is."""
         begun = time.thread_time()
         if self.asked:
-            self._tiers[self._region_at(self.vcpu.pc) is not None] += 1
+            self._tiers[self._region_at(self.vcpu.pc) is not None] += SAMPLER.weight
         self._sample()
         self._sample_seconds += time.thread_time() - begun
 
     def _sample(self) -> None:
+        self._leave_old_regions()
         self.link_ready()
         self._look_at_new_pages()
         pc = self.vcpu.pc
         page = self._page_of(pc >> PAGE_SHIFT)
-        if page == 0 or self._is_linked(page, pc % PAGE_SIZE):
+        linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
+        SAMPLER.note(not linked)
+        if linked:
             return
         if self._content(page) == 0:
+            times = self._rewritten[page] = self._rewritten.get(page, 0) + 1
+            if times > MAX_REWRITTEN:
+                return  # compiling would not come to an end
             self._identify(page)
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
-        spot = self._spots.sample(pc, self._page_of)
+        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight)
+        if not self.eager:
+            self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)
         if spot is not None:
             self._submit(spot)
 
@@ -114,7 +140,7 @@ class JitEngine(ThreadedEngine):
         """Lead records into the regions that are compiled."""
         while self._ready:
             spot, compiled, generation = self._ready.popleft()
-            if generation != self._generation:
+            if (generation, compiled.generation) != (self._generation, self._regions_of):
                 continue
             for page in spot.pages.values():
                 content = self._content(page)
@@ -123,18 +149,49 @@ class JitEngine(ThreadedEngine):
                 else:
                     self._lead(page, content, compiled)
 
+    def _digest(self, page: int) -> str:
+        return self._compiler.library.digest(self._content(page))
+
+    def _before(self, page: int, offset: int) -> int:
+        return self._compiler.heat.before(self._digest(page), offset)
+
     def _submit(self, spot: Spot) -> None:
         generation = self._generation
 
+        start = spot.region.entries[0] if spot.region is not None else 0
+        digest = self._digest(spot.pages[start >> PAGE_SHIFT])
+
         def done(compiled: Compiled | None) -> None:
-            spot.done = True
+            spot.finish()
             if compiled is not None:
+                self._compiler.heat.drop(digest, start % PAGE_SIZE)
                 self._ready.append((spot, compiled, generation))
                 self.vcpu.request(REQUEST_SAMPLE)
 
         number = self._compiler.library.number
+        assert spot.region is not None
         contents = {n: number(source) for n, source in spot.region.pages.items()}
-        self._compiler.submit(spot, contents, done)
+        if 0 in contents.values():
+            done(None)
+        else:
+            self._compiler.submit(spot, contents, done)
+
+    def _leave_old_regions(self) -> None:
+        """If all regions were given up, lead no record into them any more; the last of the running
+        vCPUs to do so frees them."""
+        library = self._compiler.library
+        generation = library.generation
+        if self._regions_of == generation:
+            return
+        end = self.vcpu.words[self.layout.at["arena_next"] // 8]
+        for page in range(self._arena_start, end, CODE_PAGE):
+            ctypes.memset(page, 0, PAGE_RECORDS * RECORD)
+            ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = 0
+        self._ready.clear()
+        self._spots.clear()
+        self._regions_of = generation
+        mine = [e for e in SAMPLER.running() if isinstance(e, JitEngine)]
+        library.free(min(e._regions_of for e in mine if e._compiler is self._compiler))
 
     # -- linking ---------------------------------------------------------------------------------
     def _look_at_new_pages(self) -> None:

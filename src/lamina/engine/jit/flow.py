@@ -18,7 +18,7 @@ from lamina.isa.arch import Arch
 from lamina.isa.insn import Insn, operand_values
 
 # Operations after which a new dispatch must look at what changed.
-_ENDING = REDISPATCH | {"exit"}
+ENDING = REDISPATCH | {"exit"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,7 +82,7 @@ class Decoder:
             return None
         insn = form.base
         if insn not in self._routines:
-            self._routines[insn] = _lowerable(expand_floats(insn.routine))
+            self._routines[insn] = lowerable(expand_floats(insn.routine))
         routine = self._routines[insn]
         if routine is None:
             return None
@@ -90,16 +90,16 @@ class Decoder:
         known = {name: value & U64 for name, value in operands.items()} | {"insn": bits}
         routine = self._specialiser.routine(routine, known, length)
         target, falls, indirect = None, True, False
-        for op, nested in _jumps(routine.body, False):
+        for op, nested in jumps(routine.body, False):
             falls = falls and nested
             distance = jump_distance(op)
             if distance is None:
                 indirect = True
             else:
                 target = distance
-        falls = falls and not _always_leaves(routine.body)
+        falls = falls and not always_leaves(routine.body)
         links = not falls and _links(routine)
-        ends = mentions(routine, _ENDING)
+        ends = mentions(routine, ENDING)
         registers = _registers(routine, {f: i for i, f in enumerate(self._files)})
         return Decoded(
             *(bits, length, routine, target, falls, indirect, links, ends),
@@ -109,7 +109,7 @@ class Decoder:
         )
 
 
-def _lowerable(routine: Routine) -> Routine | None:
+def lowerable(routine: Routine) -> Routine | None:
     """The routine, if its registers are known once its operands are."""
     if any(mentions(callee, {"reg.set", "reg.get"}) for callee in routine.callees()):
         return None
@@ -128,21 +128,21 @@ def jump_distance(jump: Op) -> int | None:
     return signed(b.attrs["value"], 64) if (a.name, b.name) == ("pc", "const") else None
 
 
-def _jumps(block: Block, nested: bool) -> Iterator[tuple[Op, bool]]:
+def jumps(block: Block, nested: bool) -> Iterator[tuple[Op, bool]]:
     """Jumps with whether they are conditional."""
     for op in block.ops:
         if op.name == "jump":
             yield op, nested
         for inner in op.blocks:
-            yield from _jumps(inner, True)
+            yield from jumps(inner, True)
 
 
-def _always_leaves(block: Block) -> bool:
+def always_leaves(block: Block) -> bool:
     """Whether the straight part of a block ends in a trap or an exit."""
     for op in block.ops:
         if op.name in ("trap", "leave", "exit"):
             return True
-        if op.name == "if" and all(_always_leaves(b) for b in op.blocks):
+        if op.name == "if" and all(always_leaves(b) for b in op.blocks):
             return True
     return False
 

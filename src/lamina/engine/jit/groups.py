@@ -10,6 +10,7 @@ Called by `writer`.
 from dataclasses import dataclass
 
 from lamina.base.bits import signed
+from lamina.engine.jit.flow import Decoded
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.shape import Part
 from lamina.ir.graph import Routine
@@ -20,7 +21,7 @@ MAX_SPAN = 2048  # bytes between the first and the last; far below the reach of 
 @dataclass(slots=True)
 class Group:
     """Accesses from `low` to `high` (exclusive) about one value of a register. `base` is the name
-    in the text of what the first access found: host minus guest address."""
+    in the text of what the first access found: a host pointer to `low`."""
 
     low: int = 0
     high: int = 0
@@ -43,7 +44,7 @@ class Group:
         return True
 
 
-def groups_of(region: Region, part: Part, files: list[str]) -> dict[int, Group]:
+def groups_of(region: Region[Decoded], part: Part, files: list[str]) -> dict[int, Group]:
     """The groups of a basic block, by the offsets of their instructions."""
     if not region.grouped:
         return {}

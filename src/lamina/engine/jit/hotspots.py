@@ -7,10 +7,10 @@ object for an engine; on the vCPU's thread.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
-from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.jit.region import PageView, Region, form_region
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
@@ -25,12 +25,25 @@ PageOf = Callable[[int], int]  # the address of a code page by its guest page nu
 @dataclass(eq=False, slots=True)
 class Spot:
     """A region to be compiled, and the code pages that it was made from, by distance. `heat`: the
-    samples of its instructions so far; `done`: it is compiled, or will never be."""
+    samples of its instructions so far; `done`: it is compiled, or will never be. `covers`: which
+    half-words of each code page begin its instructions, as bits."""
 
-    region: Region
+    region: Region[Step] | None  # None when it is done
     pages: dict[int, int]
     heat: int
     done: bool = False
+    covers: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.region is not None
+        for offset in self.region.members:
+            page = self.pages[offset >> PAGE_SHIFT]
+            bit = 1 << offset % PAGE_SIZE // 2
+            self.covers[page] = self.covers.get(page, 0) | bit
+
+    def finish(self) -> None:
+        """It is compiled, or will never be."""
+        self.done, self.region = True, None
 
 
 class HotSpots:
@@ -38,42 +51,46 @@ class HotSpots:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: OutlineDecoder,
         view: Callable[[int], PageView],
         forget: Callable[[int], None],
         cost: Callable[[int], float],
         eager: bool,
+        before: Callable[[int, int], int] = lambda page, offset: 0,
     ) -> None:
         self._decoder = decoder
         self._view = view
         self._forget = forget  # decode a code page anew: which of its code ran is not known then
+        self._before = before  # samples of a code page at an offset in earlier runs
         self._cost = cost  # seconds to compile so many instructions
         self._forgotten: dict[int, int] = {}  # when, by page
         self._now = 0  # counts samples
         self._eager = eager
         self._seen: dict[tuple[int, int], int] = {}
         self._due: dict[tuple[int, int], int] = {}
-        self._covered: dict[tuple[int, int], Spot] = {}  # instructions in regions
+        self._spots: dict[int, list[Spot]] = {}  # by code page
 
     def clear(self) -> None:
         """All code pages are gone."""
         self._seen.clear()
         self._due.clear()
-        self._covered.clear()
+        self._spots.clear()
         self._forgotten.clear()
 
-    def sample(self, pc: int, page_of: PageOf) -> Spot | None:
+    def sample(self, pc: int, page_of: PageOf, weight: int = 1) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
-        compile, if it is time."""
+        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE."""
         first, offset = pc >> PAGE_SHIFT, pc % PAGE_SIZE
         page = page_of(first)
         if page == 0:
             return None
         key = (page, offset)
-        count = self._seen[key] = self._seen.get(key, 0) + 1
-        covering = self._covered.get(key)
+        known = self._seen.get(key)
+        count = (self._before(page, offset) if known is None else known) + weight
+        self._seen[key] = count
+        covering = self._covering(page, offset)
         if covering is not None and not covering.done:
-            covering.heat += 1
+            covering.heat += weight
             return None
         self._now += 1
         if not self._eager and count < self._due.get(key, FIRST_LOOK):
@@ -92,8 +109,9 @@ class HotSpots:
             self._seen.get((pages[o >> PAGE_SHIFT], o % PAGE_SIZE), 0) for o in region.members
         )
         if not self._eager:
-            if heat * SECONDS_A_SAMPLE < WORTH * self._cost(len(region.members)):
-                self._due[key] = 2 * count
+            wanted = WORTH * self._cost(len(region.members)) / SECONDS_A_SAMPLE
+            if heat < wanted:
+                self._due[key] = int(count * max(2.0, wanted / heat))
                 return None
             if not self._fresh([pages[n] for n in region.pages]):
                 self._due[key] = count + 1
@@ -101,10 +119,18 @@ class HotSpots:
         self._due[key] = 8 * count  # in case that it gets lost with its page
         # Where a region was left in its middle, shared checks of accesses seem to fail.
         region.grouped = covering is None
-        spot = Spot(region, {n: pages[n] for n in region.pages}, heat)
-        for o in region.members:
-            self._covered[pages[o >> PAGE_SHIFT], o % PAGE_SIZE] = spot
+        pages = {n: pages[n] for n in {o >> PAGE_SHIFT for o in region.members} | {*region.pages}}
+        spot = Spot(region, pages, heat)
+        for covered in spot.covers:
+            self._spots.setdefault(covered, []).append(spot)
         return spot
+
+    def _covering(self, page: int, offset: int) -> Spot | None:
+        """The newest spot whose region holds the instruction there."""
+        for spot in reversed(self._spots.get(page, ())):
+            if spot.covers[page] >> offset // 2 & 1:
+                return spot
+        return None
 
     def _fresh(self, pages: list[int]) -> bool:
         """Whether the records of all pages tell of the last milliseconds; if not, they will."""

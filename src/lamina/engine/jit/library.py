@@ -17,23 +17,28 @@ from dataclasses import dataclass
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.base.errors import CodeError
-from lamina.engine.code.arena import CodeArenaFull, process_arena
+from lamina.engine.code.arena import CodeArenaFull, Placed, process_arena
 from lamina.engine.code.image import CodeImage
 from lamina.engine.code.perf_map import perf_map
 from lamina.engine.code.store import CodeStore
+from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
 from lamina.engine.jit.request import ENTRY
 
 log = logging.getLogger(__name__)
 ABOUT = "about"  # the symbol of its description
 CONTENT = "content."  # with a page's distance: the symbol for the number of its contents
+MAX_BYTES = 128 << 20  # of regions in memory
+MAX_NUMBERS = 1 << 20  # of different pages; beyond, what is new is not compiled
 HALF = 32  # hex digits: a key is half of a page's digest, and half of the region's
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A region in memory: `entries` as offsets, `contents` the numbers of its pages by distance."""
+    """A region in memory: `entries` as offsets, `contents` the numbers of its pages by distance.
+    It is given up when the library is of another generation."""
 
+    generation: int
     address: int
     entries: tuple[int, ...]
     contents: dict[int, int]
@@ -89,25 +94,36 @@ class RegionLibrary:
         self.from_disk = self.code_bytes = 0  # regions that were loaded, bytes of all
         self._known: set[str] = set()
         self._kept: dict[str, list[str]] = {}  # keys in the store by their first half
+        self._placed: list[Placed] = []
+        self._old: list[tuple[int, list[Placed]]] = []  # given up, with the generation after them
+        self._bytes = 0  # of what is placed and not given up
+        self.generation = 0  # counts how often all regions were given up
         for kept in store.scan():
             self._kept.setdefault(kept.key[:HALF], []).append(kept.key)
 
     def number(self, source: bytes) -> int:
-        """The number of the contents of a page with these bytes; its regions on disk, if there are
-        any, are loaded."""
+        """The number of the contents of a page with these bytes, 0 if there are too many; its
+        regions on disk, if there are any, are loaded."""
         digest = hashlib.blake2b(source, digest_size=32, person=b"page").hexdigest()
         with self._lock:
             number = self._numbers.get(digest)
             if number is None:
+                if len(self._digests) >= MAX_NUMBERS:
+                    return 0
                 number = self._number(digest)
+            if self._kept:
                 self._load(digest)
         return number
+
+    def digest(self, number: int) -> str:
+        """The digest of a page's contents by their number; "" for 0."""
+        return self._digests[number]
 
     def at(self, number: int) -> list[Compiled]:
         """The regions with entries in pages of these contents, in the order of their making."""
         return self._at.get(number, [])
 
-    def knows(self, region: Region, contents: dict[int, int]) -> bool:
+    def knows(self, region: Region[Step], contents: dict[int, int]) -> bool:
         """Whether this very region was compiled, or is being compiled; from now on it is."""
         with self._lock:
             key = self._key(self._about(region, contents))
@@ -115,7 +131,14 @@ class RegionLibrary:
             self._known.add(key)
         return known
 
-    def add(self, region: Region, contents: dict[int, int], image: CodeImage) -> Compiled | None:
+    def forget(self, region: Region[Step], contents: dict[int, int]) -> None:
+        """A region that `knows` was told of will not come."""
+        with self._lock:
+            self._known.discard(self._key(self._about(region, contents)))
+
+    def add(
+        self, region: Region[Step], contents: dict[int, int], image: CodeImage
+    ) -> Compiled | None:
         """Take in what was compiled, and keep it on disk; None if there is no room."""
         about = self._about(region, contents)
         text = image.text + about.encode()
@@ -126,6 +149,15 @@ class RegionLibrary:
         self._store.put(self._key(about), image)
         return compiled
 
+    def free(self, generation: int) -> None:
+        """Every vCPU that runs has left the regions that were given up before a generation."""
+        with self._lock:
+            for number, placed in self._old:
+                if number <= generation:
+                    for one in placed:
+                        process_arena().free(one)
+            self._old = [old for old in self._old if old[0] > generation]
+
     # -- with the lock ---------------------------------------------------------------------------
     def _number(self, digest: str) -> int:
         number = self._numbers.setdefault(digest, len(self._digests))
@@ -133,7 +165,7 @@ class RegionLibrary:
             self._digests.append(digest)
         return number
 
-    def _about(self, region: Region, contents: dict[int, int]) -> _About:
+    def _about(self, region: Region[Step], contents: dict[int, int]) -> _About:
         pages = {n: self._digests[number] for n, number in contents.items()}
         members = self._hash(" ".join(map(str, region.members)))
         return _About(pages, region.entries, region.grouped, members)
@@ -165,6 +197,19 @@ class RegionLibrary:
             self._known.add(key)
             self.from_disk += self._place(about, image) is not None
 
+    def _give_up(self) -> None:
+        """Begin anew: what is hot will be compiled again, or come from the store. The code lies
+        where it is until no vCPU can be in it."""
+        log.info("compiled regions: %d bytes are given up", self._bytes)
+        self.generation += 1
+        self._old.append((self.generation, self._placed))
+        self._placed, self._bytes = [], 0
+        self._at.clear()
+        self.by_address.clear()
+        self._known.clear()
+        for kept in self._store.scan():
+            self._kept.setdefault(kept.key[:HALF], []).append(kept.key)
+
     def _place(self, about: _About, image: CodeImage) -> Compiled | None:
         contents = {n: self._number(digest) for n, digest in about.pages.items()}
 
@@ -173,13 +218,17 @@ class RegionLibrary:
                 return contents[int(name.removeprefix(CONTENT))]
             return self._resolve(name)
 
+        if self._bytes + len(image.text) > MAX_BYTES:
+            self._give_up()
         try:
             placed = process_arena().place(image, resolve)
         except CodeArenaFull:
             return None
-        compiled = Compiled(placed.address_of(ENTRY), about.entries, contents, placed.size)
-        self.by_address[compiled.address] = compiled
-        start = about.entries[0]
+        self._placed.append(placed)
+        self._bytes += placed.size
+        where, start = placed.address_of(ENTRY), about.entries[0]
+        compiled = Compiled(self.generation, where, about.entries, contents, placed.size)
+        self.by_address[where] = compiled
         name = f"guest {about.pages[start >> PAGE_SHIFT][:12]}+{start % PAGE_SIZE:#x}"
         perf_map().add(placed.address, placed.size, name)
         self.code_bytes += compiled.code_bytes

@@ -9,9 +9,10 @@ that a region holds wherever these pages lie in the guest's address space.
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
-from lamina.engine.jit.flow import Decoded, Decoder
+from lamina.engine.jit.outline import OutlineDecoder, Step
 
 MAX_INSTRUCTIONS = 400
 MAX_PAGES = 12
@@ -27,15 +28,16 @@ class PageView:
     ran: Callable[[int], bool]
 
 
+T = TypeVar("T", bound=Step)
 PageFinder = Callable[[int], PageView | None]  # by the page's distance from the start page
 
 
 @dataclass(slots=True)
-class Region:
+class Region(Generic[T]):
     """Instructions by offset; control comes in at `entries`, of which the first is the start.
     `grouped`: neighbouring accesses share a check, which pays unless they lie across pages."""
 
-    members: dict[int, Decoded]
+    members: dict[int, T]
     entries: tuple[int, ...]
     pages: dict[int, bytes] = field(default_factory=dict)  # by distance: the bytes compiled
     grouped: bool = True
@@ -49,7 +51,7 @@ class Region:
         )
 
 
-def form_region(decoder: Decoder, find: PageFinder, start: int) -> Region | None:
+def form_region(decoder: OutlineDecoder, find: PageFinder, start: int) -> Region[Step] | None:
     """The region that begins at byte `start` of page 0; None if there is nothing to compile."""
     return _Former(decoder, find).form(start)
 
@@ -57,15 +59,15 @@ def form_region(decoder: Decoder, find: PageFinder, start: int) -> Region | None
 class _Former:
     """One growing region."""
 
-    def __init__(self, decoder: Decoder, find: PageFinder) -> None:
+    def __init__(self, decoder: OutlineDecoder, find: PageFinder) -> None:
         self._decoder = decoder
         self._find = find
         self._pages: dict[int, PageView | None] = {}
-        self._members: dict[int, Decoded] = {}
+        self._members: dict[int, Step] = {}
         self._entries: dict[int, None] = {}
         self._work: deque[int] = deque()
 
-    def form(self, start: int) -> Region | None:
+    def form(self, start: int) -> Region[Step] | None:
         self._entries[start] = None
         self._work.append(start)
         while self._work and len(self._members) < MAX_INSTRUCTIONS:
@@ -113,11 +115,12 @@ class _Former:
                 return
             offset = following
 
-    def _decode(self, offset: int) -> Decoded | None:
+    def _decode(self, offset: int) -> Step | None:
         page = self._page(offset >> PAGE_SHIFT)
         if page is None or not page.ran(offset & (PAGE_SIZE - 1)):
             return None
-        return instruction_at(self._decoder, self._source, offset)
+        decoder = self._decoder
+        return instruction_at(decoder.decode, decoder.arch.insn_length, self._source, offset)
 
     def _source(self, number: int) -> bytes | None:
         page = self._page(number)
@@ -125,22 +128,26 @@ class _Former:
 
 
 def instruction_at(
-    decoder: Decoder, source: Callable[[int], bytes | None], offset: int
-) -> Decoded | None:
-    """The instruction at an offset in pages by number; None if there is none, or a page lacks."""
+    decode: Callable[[int, int], T | None],
+    insn_length: Callable[[int], int],
+    source: Callable[[int], bytes | None],
+    offset: int,
+) -> T | None:
+    """The instruction at an offset in pages by number, as `decode(bits, length)` has it; None if
+    there is none, or a page lacks."""
     page, at = source(offset >> PAGE_SHIFT), offset & (PAGE_SIZE - 1)
     if page is None or offset % 2:
         return None
-    length = decoder.arch.insn_length(int.from_bytes(page[at : at + 2], "little"))
+    length = insn_length(int.from_bytes(page[at : at + 2], "little"))
     raw = page[at : at + length]
     if len(raw) < length:
         after = source((offset >> PAGE_SHIFT) + 1)
         if after is None:
             return None
         raw += after[: length - len(raw)]
-    return decoder.decode(int.from_bytes(raw, "little"), length)
+    return decode(int.from_bytes(raw, "little"), length)
 
 
-def _only_comes_back(m: Decoded) -> bool:
+def _only_comes_back(m: Step) -> bool:
     """Whether what follows an instruction runs after an exception: an environment call."""
     return not m.falls and m.target is None and not m.indirect

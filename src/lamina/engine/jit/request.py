@@ -9,7 +9,8 @@ from functools import cache
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.base.errors import CodeError
-from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.flow import Decoded, Decoder
+from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import (
     MAX_ENTRIES,
     MAX_INSTRUCTIONS,
@@ -26,7 +27,7 @@ _HEAD = struct.Struct("<HHHB")  # numbers of pages, entries, members; whether ac
 _OFFSET = struct.Struct("<i")
 
 
-def encode(region: Region) -> bytes:
+def encode(region: Region[Step]) -> bytes:
     """The request for a region."""
     pages, entries, members = region.pages, region.entries, region.members
     parts = [_HEAD.pack(len(pages), len(entries), len(members), region.grouped)]
@@ -43,7 +44,7 @@ def handle(arch: Arch, request: bytes) -> str:
     return region_module(ENTRY, decode(_decoder(arch), request), arch, ThreadedLayout(arch))
 
 
-def decode(decoder: Decoder, request: bytes) -> Region:
+def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
     """The region that a request asks for."""
     if len(request) < _HEAD.size:
         raise CodeError(f"region: a request of {len(request)} bytes")
@@ -59,9 +60,9 @@ def decode(decoder: Decoder, request: bytes) -> Region:
         (number,) = _OFFSET.unpack_from(request, at)
         pages[number] = request[at + _OFFSET.size : at + _OFFSET.size + PAGE_SIZE]
     offsets = [o for (o,) in _OFFSET.iter_unpack(request[_HEAD.size + page_bytes :])]
-    members = {}
+    members: dict[int, Decoded] = {}
     for offset in offsets[entry_count:]:
-        decoded = instruction_at(decoder, pages.get, offset)
+        decoded = instruction_at(decoder.decode, decoder.arch.insn_length, pages.get, offset)
         if decoded is None:
             raise CodeError(f"region: there is no instruction at {offset}")
         members[offset] = decoded

@@ -9,20 +9,24 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
-from lamina.engine.jit.flow import Decoder
+from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
+from lamina.engine.jit.outline import OutlineDecoder, Step
+from lamina.engine.jit.region import Region
 from lamina.engine.jit.request import encode
 from lamina.engine.statistics import RegionStatistics
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
 AHEAD = 2  # regions that the compiler process has at a time
+MAX_JOBS = 500  # that wait
 INSTRUCTIONS_A_REGION = 15  # what a region costs beside its instructions, in instructions
 FIRST_GUESS = 0.0002  # seconds an instruction
 LEARNED = 1000  # instructions that make the first guess forgotten
@@ -35,6 +39,7 @@ class Job:
     """Compile a spot's region; `done` gets it, or None. `contents`: the numbers of its pages."""
 
     spot: Spot
+    region: Region[Step]
     contents: dict[int, int]
     done: Done
 
@@ -42,10 +47,11 @@ class Job:
 class CompilerService:
     """Has regions of one architecture compiled in the background."""
 
-    def __init__(self, arch: Arch, library: RegionLibrary) -> None:
+    def __init__(self, arch: Arch, library: RegionLibrary, heat: Heat | None = None) -> None:
         self._arch = arch
-        self.decoder = Decoder(arch)
+        self.decoder = OutlineDecoder(arch)
         self.library = library
+        self.heat = heat or Heat()
         self._jobs: list[Job] = []
         self._asked = 0
         self._since = 0.0  # since when the compiler process has been busy with what it does now
@@ -54,12 +60,20 @@ class CompilerService:
         self._changed = threading.Condition()  # guards all above but the library
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
-        """Queue a region; `done` is called on any thread."""
-        if self.library.knows(spot.region, contents):
+        """Queue a region; `done` is called on any thread. If too many wait, the coldest goes."""
+        region = spot.region
+        if region is None or self.library.knows(region, contents):
             done(None)
             return
+        dropped = None
         with self._changed:
-            self._jobs.append(Job(spot, contents, done))
+            self._jobs.append(Job(spot, region, contents, done))
+            if len(self._jobs) > MAX_JOBS:
+                dropped = min(self._jobs, key=lambda job: job.spot.heat)
+                self._jobs.remove(dropped)
+        if dropped is not None:
+            self.library.forget(dropped.region, dropped.contents)
+            dropped.done(None)
         self._ask()
 
     def cost(self, instructions: int) -> float:
@@ -85,37 +99,42 @@ class CompilerService:
 
     def _ask(self) -> None:
         """Give the compiler process what is hottest, if it is not busy."""
-        with self._changed:
-            if not self._jobs or self._asked >= AHEAD:
-                return
-            job = max(self._jobs, key=lambda job: job.spot.heat)
-            self._jobs.remove(job)
-            if self._asked == 0:
-                self._since = time.monotonic()
-            self._asked += 1
-        request = Request(Kind.REGION, self._arch.source, region=encode(job.spot.region))
-        if not compiler_process().submit(request, lambda image: self._answered(job, image)):
-            self._answered(job, None)
+        while True:
+            with self._changed:
+                if not self._jobs or self._asked >= AHEAD:
+                    return
+                job = max(self._jobs, key=lambda job: job.spot.heat)
+                self._jobs.remove(job)
+                if self._asked == 0:
+                    self._since = time.monotonic()
+                self._asked += 1
+            request = Request(Kind.REGION, self._arch.source, region=encode(job.region))
+            if not compiler_process().submit(request, partial(self._answered, job)):
+                self._finish(job, None)
 
     def _answered(self, job: Job, image: bytes | None) -> None:
         compiled = None
         if image is not None:
             try:
                 decoded = CodeImage.decode(image)
-                compiled = self.library.add(job.spot.region, job.contents, decoded)
+                compiled = self.library.add(job.region, job.contents, decoded)
             except CodeError as error:
                 log.warning("a region is not used: %s", error)
+        with self._changed:
+            now = time.monotonic()
+            self._spent += now - self._since
+            self._compiled += len(job.region.members) + INSTRUCTIONS_A_REGION
+            self._since = now
+        self._finish(job, compiled)
+        self._ask()
+
+    def _finish(self, job: Job, compiled: Compiled | None) -> None:
         job.done(compiled)
         with self._changed:
             self._asked -= 1
-            now = time.monotonic()
-            self._spent += now - self._since
             if compiled is None:
                 self._refused += 1
             else:
                 self._done += 1
-                self._instructions += len(job.spot.region.members)
-            self._compiled += len(job.spot.region.members) + INSTRUCTIONS_A_REGION
-            self._since = now
+                self._instructions += len(job.region.members)
             self._changed.notify_all()
-        self._ask()

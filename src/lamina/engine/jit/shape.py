@@ -7,6 +7,7 @@ registers are only written to the state where control leaves. Called by `writer`
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from lamina.base.bits import PAGE_SHIFT
 from lamina.engine.jit.flow import Decoded
@@ -45,7 +46,7 @@ def pages_of(offset: int, member: Decoded) -> frozenset[int]:
     return frozenset((offset >> PAGE_SHIFT, (offset + member.length - 1) >> PAGE_SHIFT))
 
 
-def returns_of(region: Region) -> list[int]:
+def returns_of(region: Region[Decoded]) -> list[int]:
     """Behind calls inside the region: where its returns are likely to go."""
     members = region.members
     return sorted(
@@ -58,7 +59,7 @@ def returns_of(region: Region) -> list[int]:
 RETURNS = 1 << 40  # the offset of the block that all returns go through, behind all others
 
 
-def parts_of(region: Region) -> dict[int, Part]:
+def parts_of(region: Region[Decoded]) -> dict[int, Part]:
     """The blocks by first offset, in the order of their addresses, with both analyses done; the
     last one is the empty block `RETURNS`, which sends returns to where they go."""
     parts = _cut(region)
@@ -71,10 +72,13 @@ def parts_of(region: Region) -> dict[int, Part]:
     return parts
 
 
-def _leaders(region: Region) -> set[int]:
+def _leaders(region: Region[Decoded]) -> set[int]:
     leaders = set(region.entries)
-    for offset, m in region.members.items():
+    for offset, after in pairwise([*sorted(region.members), RETURNS]):
+        m = region.members[offset]
         following = offset + m.length
+        if following != after:  # there is a gap, or an instruction begins within this one
+            leaders.add(following)
         if m.target is not None:
             leaders.add(offset + m.target)
         if m.target is not None or m.ends or m.indirect or not m.falls:
@@ -82,7 +86,7 @@ def _leaders(region: Region) -> set[int]:
     return leaders
 
 
-def _cut(region: Region) -> dict[int, Part]:
+def _cut(region: Region[Decoded]) -> dict[int, Part]:
     leaders, parts = _leaders(region), {}
     part: Part | None = None
     expected = None
@@ -99,7 +103,7 @@ def _cut(region: Region) -> dict[int, Part]:
     return parts
 
 
-def _link(region: Region, part: Part) -> None:
+def _link(region: Region[Decoded], part: Part) -> None:
     last = part.offsets[-1]
     m = region.members[last]
     found = []
@@ -170,7 +174,7 @@ def _find_live(parts: dict[int, Part]) -> None:
                 part.live, changed = live, True
 
 
-def _find_known(region: Region, parts: dict[int, Part]) -> None:
+def _find_known(region: Region[Decoded], parts: dict[int, Part]) -> None:
     everything = frozenset(region.pages)
     for part in parts.values():
         part.known = everything

@@ -23,6 +23,7 @@ from lamina.isa.arch import Arch
 
 RUNTIME = """
 declare dso_local preserve_nonecc i64 @dispatch(ptr, ptr, i64)
+declare dso_local preserve_nonecc i64 @resume(ptr, ptr, i64)
 declare dso_local preserve_nonecc i64 @left(ptr, ptr, i64)
 declare dso_local i1 @touch(ptr, i64, i64)
 declare dso_local i64 @time(ptr)
@@ -65,7 +66,9 @@ class _Aside:
 class RegionWriter(AccessWriter):
     """Writes one region."""
 
-    def __init__(self, name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> None:
+    def __init__(
+        self, name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout
+    ) -> None:
         start = region.entries[0]
         super().__init__(region.members[start].routine, arch, layout)
         self.prepare_registers()
@@ -80,7 +83,7 @@ class RegionWriter(AccessWriter):
         self._retired = 0  # since the budget variable was last written
         self._edges: dict[_Edge, str] = {}
         self._asides: list[_Aside] = []
-        self._outs: dict[Loop | None, int] = {}  # the exits, one for each loop
+        self._outs: dict[tuple[Loop | None, str], int] = {}  # the exits: from a loop, by a function
         self._serial = 0
 
     # -- the whole function ----------------------------------------------------------------------
@@ -250,13 +253,13 @@ class RegionWriter(AccessWriter):
             self.open(aside.label)
             self._retired, self.loop = aside.retired, aside.loop
             self.out(f"store i64 {self.budget()}, ptr %bud")
-            self._dispatch(self._pc_of(aside.offset))
-        for loop, number in self._outs.items():
+            self._dispatch(self._pc_of(aside.offset), "@resume")
+        for (loop, callee), number in self._outs.items():
             self.loop = loop
             self.open(f"out{number}")
             self.flush()
             target = self.temp("load ptr, ptr %target.v")
-            self._tail("@dispatch", f"ptr {target}", self.temp("load i64, ptr %bud"))
+            self._tail(callee, f"ptr {target}", self.temp("load i64, ptr %bud"))
         self.loop = None
         if self.leaves:
             self.open("leave")
@@ -321,10 +324,10 @@ class RegionWriter(AccessWriter):
         call = f"musttail call preserve_nonecc i64 {callee}(ptr %s, {second}, i64 {budget})"
         self.close(f"ret i64 {self.temp(call)}")
 
-    def _dispatch(self, pc: str) -> None:
+    def _dispatch(self, pc: str, callee: str = "@dispatch") -> None:
         """Leave the region, to go on at a guest-virtual address; the budget is up to date."""
         self.out(f"store i64 {pc}, ptr %target.v")
-        number = self._outs.setdefault(self.loop, len(self._outs))
+        number = self._outs.setdefault((self.loop, callee), len(self._outs))
         self.close(f"br label %out{number}")
 
     def aside(self) -> str:
@@ -398,7 +401,7 @@ class RegionWriter(AccessWriter):
         super().op_call(op)
 
 
-def region_module(name: str, region: Region, arch: Arch, layout: ThreadedLayout) -> str:
+def region_module(name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout) -> str:
     """An LLVM module of one region. The numbers of its pages' contents, which only the process
     knows that runs it, are the addresses of symbols `content.DISTANCE`."""
     writer = RegionWriter(name, region, arch, layout)

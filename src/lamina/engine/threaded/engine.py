@@ -229,6 +229,7 @@ class ThreadedEngine:
     def observe(self, observer: Observer | None) -> None:
         """Have samples shown to somebody, on the vCPU's thread; None ends it."""
         self._observer = observer
+        SAMPLER.steady = observer is not None
 
     def statistics(self) -> EngineStatistics:
         """What has been counted; about right while the vCPU runs."""

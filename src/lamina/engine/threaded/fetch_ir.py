@@ -269,7 +269,10 @@ here:
   %rec = getelementptr inbounds i8, ptr %page, i64 {CROSSING_OFFSET}
   %bits.p = getelementptr inbounds i8, ptr %rec, i64 12
   %bits = load i32, ptr %bits.p
-  %known = icmp eq i32 %bits, %insn
+  %same = icmp eq i32 %bits, %insn
+  %handler = load i32, ptr %rec
+  %decoded = icmp ne i32 %handler, 0  ; it is 0 once more if a pack was missing
+  %known = and i1 %same, %decoded
   br i1 %known, label %go, label %new
 new:
   call void @decode(ptr %s, ptr %rec, i32 %insn, i64 0, i1 true, i1 true)
@@ -384,6 +387,22 @@ ready:
   %off.w = sext i32 %off to i64
   %target = getelementptr i8, ptr @h.decode, i64 %off.w
   %r1 = musttail call preserve_nonecc i64 %target(ptr %s, ptr %rec, i64 %b)
+  ret i64 %r1
+}}
+
+; Begin an instruction again that a compiled region has tried and left. The attempt may have raised
+; flags in the host's FPU that the instruction itself will raise, and nothing else may be seen of it:
+; so where a boundary is due, the instruction comes first.
+define dso_local preserve_nonecc i64 @resume(ptr %s, ptr %pc, i64 %b) noinline {{
+  %pend.p = getelementptr inbounds i8, ptr %s, i64 {slot[pending]}
+  %pend = load atomic i64, ptr %pend.p monotonic, align 8
+  %quiet = icmp sgt i64 %b, %pend
+  br i1 %quiet, label %go, label %busy
+go:
+  %r0 = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc, i64 %b)
+  ret i64 %r0
+busy:
+  %r1 = musttail call preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b)
   ret i64 %r1
 }}
 

@@ -14,7 +14,7 @@ import struct
 
 from lamina.engine.llvm.lower import literal
 from lamina.engine.threaded.float_values import FloatValues
-from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, ROUNDS, TYPES, HostOperation
+from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS, TYPES, HostOperation
 from lamina.engine.threaded.known import Facts
 from lamina.ir.floats import FORMATS, RDN, RMM, RNE, RTZ
 from lamina.ir.graph import Block, Op, Routine, Value
@@ -67,9 +67,12 @@ class FloatWriter(FloatValues):
     def _float_call(self, op: Op, routine: Routine) -> None:
         """A float operation by the host's FPU, or else by its routine."""
         host = HOST_INSTRUCTIONS[routine.name]
-        if self.escape:
+        known = literal(self._mode(op))
+        if known is not None and not host.does(known):
+            self.call_routine(op, routine)
+        elif self.escape:
             self._host_result(op, host)
-        elif self.uses_host and host.kind in ("arithmetic", "from integer"):
+        elif self.uses_host and any(op is o for o in self.routine.body.ops):
             self._host_or_routine(op, host, routine)
         else:
             self.call_routine(op, routine)
@@ -77,14 +80,26 @@ class FloatWriter(FloatValues):
     def call_routine(self, op: Op, routine: Routine) -> None:
         raise NotImplementedError
 
+    def _mode(self, op: Op) -> str:
+        """The rounding mode: a number, where it is known."""
+        known = self.facts.value(op.args[-1], self.use)
+        return self.use(op.args[-1]) if known is None else str(known)
+
     def _host_or_routine(self, op: Op, host: HostOperation, routine: Routine) -> None:
-        """Both ways, which meet behind the operation."""
-        self.escape, end = self.label("soft"), self.label("rounded")
+        """Both ways, which meet behind the operation. The host's is for an instruction that is
+        usual so far: what raises flags unseen must have found FS to be Dirty."""
+        escapes, end = self.escapes, self.label("rounded")
+        self.escape = self.label("soft")
+        for earlier in self.routine.body.ops:
+            if earlier is op:
+                break
+            if earlier.attrs.get("rare") and host.kind in ("to integer", "comparison"):
+                self.rare(self.use(earlier.args[0]))
         self._host_result(op, host)
         bits, label = self.use(op.results[0]), self.current
         self.close(f"br label %{end}")
         self.open(self.escape)
-        self.escape = ""
+        self.escape, self.escapes = "", escapes
         self.call_routine(op, routine)
         soft, flags = (self.use(r) for r in op.results)
         other = self.current
@@ -128,9 +143,11 @@ class FloatWriter(FloatValues):
     def _host_result(self, op: Op, host: HostOperation) -> None:
         """Bind the host's result; the flags are in the host's, so none remain."""
         self.bind(op.results[1], "0")
-        known = self.facts.value(op.args[-1], self.use)
-        mode = self.use(op.args[-1]) if known is None else str(known)
-        result = op.results[0]
+        mode, result = self._mode(op), op.results[0]
+        dynamic = literal(mode) is None and op.args[-1].op.name == "get"
+        if dynamic and not host.exact and host.does(RNE):
+            self.rare_unless(mode, RNE)  # a mode of the state, not of the instruction
+            mode = str(RNE)
         match host.kind:
             case "arithmetic":
                 if not host.exact:
@@ -142,7 +159,7 @@ class FloatWriter(FloatValues):
                 self._from_integer(op, host)
             case "to integer":
                 if host.signed:
-                    self._to_signed(op, mode)
+                    self._to_signed(op, host, mode)
                 else:
                     self._to_unsigned(op, mode)
             case "comparison":
@@ -151,12 +168,9 @@ class FloatWriter(FloatValues):
                 self._extremum(op, host.name)
 
     def rare_unless(self, mode: str, usual: int) -> None:
-        """The rounding mode is another one only rarely."""
-        known = literal(mode)
-        if known is None:
+        """The rounding mode, if it is not known, is another one only rarely."""
+        if literal(mode) is None:
             self.rare(self.temp(f"icmp ne i64 {mode}, {usual}"))
-        elif known != usual:
-            self.rare("true")
 
     def _constrained(self, name: str, result: str, args: list[str], more: str) -> str:
         """A call of a constrained intrinsic; `args` are typed, `name` carries the types."""
@@ -217,7 +231,7 @@ class FloatWriter(FloatValues):
         call = f'call i{to} asm sideeffect "{text}", "=r,x"({TYPES[width]} {source}) {_ASM_TRAITS}'
         return self.temp(call)
 
-    def _to_signed(self, op: Op, mode: str) -> None:
+    def _to_signed(self, op: Op, host: HostOperation, mode: str) -> None:
         argument, width = op.args[0], op.results[0].width
         source, known = self.as_float(argument), literal(mode)
         if known is not None:
@@ -229,10 +243,12 @@ class FloatWriter(FloatValues):
         found = []
         for m, way in enumerate(ways):
             self.open(way)
+            if not host.does(m):
+                self.rare("true")
+                continue
             value = self._rounded(source, argument.width, width, m)
-            if not self.closed:
-                found.append(f"[ {value}, %{self.current} ]")
-                self.close(f"br label %{end}")
+            found.append(f"[ {value}, %{self.current} ]")
+            self.close(f"br label %{end}")
         self.open(end)
         self.bind(op.results[0], self.temp(f"phi i{width} {', '.join(found)}"))
 
@@ -241,9 +257,6 @@ class FloatWriter(FloatValues):
         first, without exceptions; then the truncation of the float itself, which is in range if
         that is, raises inexact where it is due."""
         directed = mode not in (RNE, RTZ)
-        if directed and not ROUNDS:
-            self.rare("true")
-            return ""
         number = self._integral(source, width, mode) if directed else source
         value = self._convert(number, width, to, mode != RNE)
         self.rare(self.temp(f"icmp eq i{to} {value}, {-(1 << (to - 1))}"))

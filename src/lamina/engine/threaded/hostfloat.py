@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamina.ir.floats import RDN, RMM, RNE, RTZ, RUP
+
 # Default control: all exceptions masked, round to nearest, no flags; and the flags alone.
 MXCSR_DEFAULT = 0x1F80
 MXCSR_FLAGS = 0x3F
@@ -29,6 +31,11 @@ class HostOperation:
     exact: bool = False  # the result never needs rounding
     signed: bool = False  # of integers
     signals: bool = False  # a comparison is invalid with a quiet NaN, too
+    modes: frozenset[int] = frozenset((RNE,))  # in which rounding modes
+
+    def does(self, mode: int) -> bool:
+        """Whether the host does it in a rounding mode; exact operations have none."""
+        return self.exact or mode in self.modes or self.kind in ("comparison", "extremum")
 
 
 def supported() -> bool:
@@ -48,6 +55,8 @@ def _has(feature: str) -> bool:
 def _table() -> dict[str, HostOperation]:
     """By routine."""
     table: dict[str, HostOperation] = {}
+    every = frozenset((RNE, RTZ, RDN, RUP, RMM))
+    to_signed = every if _has("sse4_1") else frozenset((RNE, RTZ))
     for width in TYPES:
         for name in ("add", "sub", "mul", "div"):
             table[f"f{width}_{name}"] = HostOperation("arithmetic", "f" + name)
@@ -57,9 +66,11 @@ def _table() -> dict[str, HostOperation]:
         for letter, bits in (("i", 32), ("i", 64), ("u", 32), ("u", 64)):
             signed, exact = letter == "i", bits < width
             table[f"{letter}{bits}_to_f{width}"] = HostOperation(
-                "from integer", exact=exact, signed=signed
+                "from integer", exact=exact, signed=signed, modes=every
             )
-            table[f"f{width}_to_{letter}{bits}"] = HostOperation("to integer", signed=signed)
+            table[f"f{width}_to_{letter}{bits}"] = HostOperation(
+                "to integer", signed=signed, modes=to_signed if signed else frozenset((RTZ,))
+            )
         for relation, predicate in (("eq", "oeq"), ("lt", "olt"), ("le", "ole")):
             table[f"f{width}_{relation}"] = HostOperation("comparison", predicate, signals=True)
             table[f"f{width}_{relation}_quiet"] = HostOperation("comparison", predicate)
@@ -72,7 +83,6 @@ def _table() -> dict[str, HostOperation]:
 
 
 HOST_INSTRUCTIONS = _table() if supported() else {}
-ROUNDS = supported() and _has("sse4_1")  # to integral numbers, in any mode
 
 # The flags NV DZ OF UF NX (bits 4..0) from MXCSR's IE(0) ZE(2) OE(3) UE(4) PE(5).
 _FOLD_X86 = """

@@ -73,7 +73,7 @@ class Runtime:
         self._arch = arch
         self._packs: dict[str, Placed] = {}
         self._tables = (ctypes.c_uint64 * len(arch.packs))()
-        self._lock = threading.RLock()  # guards the three above
+        self._lock = threading.Lock()  # guards the three above
         self.from_cache = True
         self._load(CORE_PACK)
         signed, state = ctypes.c_int64, ctypes.c_void_p
@@ -119,14 +119,20 @@ class Runtime:
         raise CodeError(f"the compiled runtime has no {name}")
 
     def _load(self, pack: str) -> Placed:
+        known = self._packs.get(pack)
+        if known is not None:
+            return known
+        # Not under the lock: the compiler's answers come on a thread that may want a pack itself.
+        placed = process_arena().place(self._image(pack), self.resolve)
         with self._lock:
-            if pack not in self._packs:
-                placed = process_arena().place(self._image(pack), self.resolve)
-                self._packs[pack] = placed
+            known = self._packs.setdefault(pack, placed)
+            if known is placed:
                 perf_map().add_functions(placed, "lamina ")
                 table = placed.address_of(f"forms.{pack}")
                 self._tables[self._arch.packs.index(pack)] = table
-            return self._packs[pack]
+        if known is not placed:  # another thread was first
+            process_arena().free(placed)
+        return known
 
     def _image(self, pack: str) -> CodeImage:
         key = _pack_key(self._arch, pack)

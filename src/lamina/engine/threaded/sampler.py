@@ -1,4 +1,4 @@
-"""Samples of where vCPUs are: one thread asks all of them, about 1,000 times a second.
+"""Samples of where vCPUs are: one thread asks all of them, up to 1,000 times a second.
 
 A vCPU answers at its next boundary, where its pc is exact: the target of a jump, so straight code
 is seen where it goes to next. The optimising engine looks for hot code in this way, and whoever
@@ -15,6 +15,8 @@ from weakref import WeakSet
 from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
 
 SECONDS_A_SAMPLE = 0.001
+FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
+MAX_WEIGHT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,17 @@ class Sampled(Protocol):
 
 
 class Sampler:
-    """Asks every running engine for a sample, again and again."""
+    """Asks every running engine for a sample, again and again: the more often, the more of them
+    find something to do. `weight`: the time between samples, in SECONDS_A_SAMPLE. `steady`: it
+    stays 1, because somebody counts the samples."""
 
     def __init__(self) -> None:
         self._engines: WeakSet[Sampled] = WeakSet()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards the two above
+        self.weight = 1
+        self.steady = False
+        self._useful = self._useless = 0  # samples since the weight was changed
 
     def add(self, engine: Sampled) -> None:
         """From now on, until the engine is gone. Cheap if it is known already."""
@@ -69,9 +76,29 @@ class Sampler:
                 )
                 self._thread.start()
 
+    def running(self) -> list[Sampled]:
+        """The engines that run now."""
+        with self._lock:
+            return [engine for engine in self._engines if engine.running]
+
+    def note(self, useful: bool) -> None:
+        """Whether a sample found something to do. Called by all engines; a lost count does no
+        harm."""
+        if useful:
+            self._useful += 1
+        else:
+            self._useless += 1
+        if self._useful >= FEW or self.steady:
+            self.weight = 1 if self.steady else max(1, self.weight // 2)
+        elif self._useless >= MANY:
+            self.weight = min(MAX_WEIGHT, self.weight * 2)
+        else:
+            return
+        self._useful = self._useless = 0
+
     def _run(self) -> None:
         while True:
-            time.sleep(SECONDS_A_SAMPLE)
+            time.sleep(self.weight * SECONDS_A_SAMPLE)
             if not self._ask():
                 return
 

@@ -1,8 +1,9 @@
 """SBI extensions IPI and RFENCE: interrupts and fences for other harts.
 
-Specification 2.0, chapters 7 and 8. Compiled engines do most fences by themselves, exactly what they
-name (`isa.riscv.hypercall`); of those that come here, one of a range is one of everything. The fences for guests of the guest (HFENCE) need the
-H extension, which harts here have not. Stopped harts are passed over: they start afresh anyway.
+Specification 2.0, chapters 7 and 8. Compiled engines do most fences by themselves, exactly what
+they name (`isa.riscv.hypercall`); of those that come here, one of a range is one of everything.
+The fences for guests of the guest (HFENCE) need the H extension, which harts here have not.
+Stopped harts are passed over: they start afresh anyway.
 """
 
 from lamina.machine.sbi.abi import INVALID_PARAM, NOT_SUPPORTED, SUCCESS, Call, Result, select

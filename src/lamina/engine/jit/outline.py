@@ -1,0 +1,124 @@
+"""Where control goes after an instruction: all that is needed to choose what to compile together.
+
+This is done in the VM's process for each word that a region may hold, so it takes little: an
+instruction form is looked at once, and then a word needs its operands only. What depends on more
+than these (which CSR is written) is decided by the whole decoder. Called by `region`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from lamina.base.bits import U64, signed
+from lamina.engine.jit.flow import ENDING, Decoder, always_leaves, jumps, lowerable
+from lamina.engine.threaded.functions import mentions
+from lamina.engine.threaded.handlers import static_jump
+from lamina.ir.graph import Routine
+from lamina.ir.softfloat import expand_floats
+from lamina.isa.arch import Arch
+from lamina.isa.insn import Insn, operand_values
+
+
+class Step(Protocol):
+    """An instruction of a region, as far as control is concerned; `Decoded` says what they mean."""
+
+    @property
+    def length(self) -> int: ...
+    @property
+    def target(self) -> int | None: ...
+    @property
+    def falls(self) -> bool: ...
+    @property
+    def indirect(self) -> bool: ...
+    @property
+    def links(self) -> bool: ...
+    @property
+    def ends(self) -> bool: ...
+
+
+@dataclass(slots=True, frozen=True)
+class Outline:
+    """The least that is a `Step`."""
+
+    length: int
+    target: int | None
+    falls: bool
+    indirect: bool
+    links: bool
+    ends: bool
+
+
+@dataclass(slots=True, frozen=True)
+class _Form:
+    """What all words of an instruction have in common; `link` and `jump` are operands."""
+
+    falls: bool
+    indirect: bool
+    jump: str | None
+    link: str | None
+    ends: bool
+    depends: bool  # on more than the operands that are jumps and links
+
+
+class OutlineDecoder:
+    """Outlines of instruction words of an architecture, each made once."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self._whole = Decoder(arch)
+        self._known: dict[int, Outline | None] = {}
+        self._forms: dict[Insn, _Form | None] = {}
+
+    def decode(self, bits: int, length: int) -> Outline | None:
+        """The outline of an instruction, or None if regions cannot hold it."""
+        key = bits << 3 | length
+        if key not in self._known:
+            self._known[key] = self._decode(bits, length)
+        return self._known[key]
+
+    def _decode(self, bits: int, length: int) -> Outline | None:
+        form = self.arch.table.decode(bits, length)
+        if form is None:
+            return None
+        if form.base not in self._forms:
+            self._forms[form.base] = _form(lowerable(expand_floats(form.base.routine)))
+        f = self._forms[form.base]
+        if f is None:
+            return None
+        if f.depends:
+            d = self._whole.decode(bits, length)
+            if d is None:
+                return None
+            return Outline(d.length, d.target, d.falls, d.indirect, d.links, d.ends)
+        target, links = None, False
+        if f.jump is not None or f.link is not None:
+            operands = operand_values(form, bits)
+            if f.jump is not None:
+                target = signed(operands[f.jump] & U64, 64)
+            links = f.link is not None and operands[f.link] != 0
+        return Outline(length, target, f.falls, f.indirect, links, f.ends)
+
+
+def _form(routine: Routine | None) -> _Form | None:
+    if routine is None:
+        return None
+    falls, indirect, jump = not always_leaves(routine.body), False, None
+    for op, nested in jumps(routine.body, False):
+        falls = falls and nested
+        operand = static_jump(op)
+        indirect = indirect or operand is None
+        jump = operand or jump
+    ends = mentions(routine, ENDING)
+    here = any(op.name in ENDING for op in routine.body.walk())
+    link = None if falls else _link(routine)
+    return _Form(falls, indirect, jump, link, ends, ends and not here)
+
+
+def _link(routine: Routine) -> str | None:
+    """The operand that names the register to which the address behind is written."""
+    for op in routine.body.walk():
+        if op.name != "reg.set" or op.args[1].op.name != "add":
+            continue
+        if {v.op.name for v in op.args[1].op.args} == {"pc", "insn.length"}:
+            index = op.args[0].op
+            return str(index.attrs["operand"]) if index.name == "operand" else None
+    return None

@@ -1,0 +1,123 @@
+"""Which instructions make a region, and where it is entered."""
+
+import pytest
+from regions import ASSEMBLER, form, region, x
+
+from lamina.base.bits import PAGE_SIZE
+from lamina.engine.jit import region as limits
+
+LOOP = """
+    li a0, 10
+1:  addi a1, a1, 1
+    addi a0, a0, -1
+    bnez a0, 1b
+    ret
+"""
+
+
+def test_a_loop_and_what_is_around_it() -> None:
+    r = region(LOOP)
+    assert sorted(r.members) == [0, 4, 8, 12, 16]
+    assert r.entries == (0, 4)  # the start, and the head of the loop
+    assert r.loops
+    assert list(r.pages) == [0]
+
+
+def test_straight_code_is_no_loop() -> None:
+    assert not region("li a0, 1\n ret").loops
+
+
+def test_code_that_never_ran_is_left_out() -> None:
+    source = "beqz a0, 1f\n li a1, 1\n ret\n1: li a1, 2\n ret"
+    assert sorted(region(source, ran={0, 12, 16}).members) == [0, 12, 16]
+    assert sorted(region(source, ran={0, 4, 8}).members) == [0, 4, 8]
+
+
+def test_there_is_no_region_where_nothing_ran_or_nothing_decodes() -> None:
+    assert form(LOOP, ran={4}) is None
+    assert form(".half 0") is None
+    assert form(LOOP, start=5 * PAGE_SIZE) is None
+
+
+def test_calls_are_followed_and_what_comes_behind_them() -> None:
+    r = region("call_it: jal ra, f\n addi a0, a0, 1\n j call_it\n f: addi a1, a1, 1\n ret")
+    assert sorted(r.members) == [0, 4, 8, 12, 16]
+    assert r.entries == (0,)  # the return is the region's own
+
+
+def test_what_comes_back_from_elsewhere_comes_in_behind_its_call() -> None:
+    r = region("jal ra, .+0x100\n addi a0, a0, 1\n jalr ra, 0(a5)\n addi a0, a0, 2\n ret")
+    assert r.entries == (0, 4, 12)
+
+
+def test_behind_a_fence_of_instructions_is_an_entry() -> None:
+    r = region("addi a0, a0, 1\n fence.i\n addi a0, a0, 1\n ret")
+    assert r.entries == (0, 8)
+    assert 12 in r.members
+
+
+def test_a_region_goes_over_the_end_of_a_page() -> None:
+    r = region(LOOP, at=PAGE_SIZE - 8)
+    assert sorted(r.pages) == [0, 1]
+    assert sorted(r.members) == [PAGE_SIZE - 8 + 4 * i for i in range(5)]
+    assert r.entries == (PAGE_SIZE - 8, PAGE_SIZE - 4)
+
+
+def test_a_page_before_the_start_has_a_negative_distance() -> None:
+    r = region(LOOP, at=-8, start=0)
+    assert sorted(r.pages) == [-1, 0]
+    assert -4 in r.members
+    assert -4 in r.entries
+    assert r.entries[0] == 0
+
+
+def test_an_instruction_in_two_pages_is_a_member_but_no_entry() -> None:
+    r = region("nop\n c.nop\n1: addi a1, a1, 1\n bnez a1, 1b\n ret", at=PAGE_SIZE - 8)
+    crossing = PAGE_SIZE - 2
+    assert crossing in r.members
+    assert r.entries == (PAGE_SIZE - 8,)
+    assert sorted(r.pages) == [0, 1]
+
+
+def test_no_region_starts_at_an_instruction_in_two_pages() -> None:
+    assert form("1: addi a1, a1, 1\n bnez a1, 1b", at=PAGE_SIZE - 2) is None
+
+
+def test_the_size_is_limited() -> None:
+    r = region("addi a0, a0, 1\n" * (limits.MAX_INSTRUCTIONS + 100) + "ret")
+    assert len(r.members) == limits.MAX_INSTRUCTIONS
+
+
+def test_the_number_of_pages_is_limited() -> None:
+    jumps = "\n".join(f"jal zero, .+{PAGE_SIZE}\n .zero {PAGE_SIZE - 4}" for _ in range(20))
+    r = region(jumps)
+    assert len(r.pages) == limits.MAX_PAGES
+    assert len(r.members) == limits.MAX_PAGES
+
+
+def test_the_number_of_entries_is_limited() -> None:
+    r = region("jalr ra, 0(a5)\n" * (limits.MAX_ENTRIES + 30) + "ret")
+    assert len(r.entries) == limits.MAX_ENTRIES
+    assert r.entries[0] == 0
+    assert len(set(r.entries)) == len(r.entries)
+
+
+def test_overlapping_instructions_are_members_of_their_own() -> None:
+    word = ASSEMBLER.line("addi s1, sp, 0")
+    assert word[2:] == ASSEMBLER.line("c.nop")
+    r = region("beqz a0, .+6\n addi s1, sp, 0\n addi a1, a1, 1\n ret")
+    assert sorted(r.members) == [0, 4, 6, 8, 12]
+    assert r.members[4].writes == x(9)
+    assert r.members[6].length == 2
+
+
+@pytest.mark.parametrize("at", [0, 2, PAGE_SIZE - 2, PAGE_SIZE - 4])
+def test_entries_are_members_that_lie_in_one_page(at: int) -> None:
+    source = LOOP.replace("ret", "jal ra, .-16\n c.nop\n jal ra, .+20\n c.nop\n j .-18")
+    r = form(source, at=at)
+    if r is None:
+        assert at == PAGE_SIZE - 2
+        return
+    for e in r.entries:
+        assert e in r.members
+        assert e % PAGE_SIZE + r.members[e].length <= PAGE_SIZE
