@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lamina.cli.profile import names_of
+from lamina.debug.profile import Profile
 from lamina.images import debian, firmware
 from lamina.images.progress import Step
 from lamina.machine import Machine, MachineConfig, Outcome
@@ -51,6 +53,23 @@ def machine(image: debian.DebianImage, command: list[str], **settings: object) -
 
 
 SCRIPT = ["sh", "-c", "uname -m; nproc; exit 7"]
+
+
+def test_profile_names_the_kernels_functions_and_those_of_programs(
+    image: debian.DebianImage,
+) -> None:
+    loop = ["dash", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]
+    with machine(image, loop, engine="jit") as m:
+        profile = Profile(m)
+        profile.watch()
+        profile.start()
+        assert m.run(timeout=300) == Outcome("poweroff")
+        profile.stop()
+        hot = profile.functions(names_of(m))
+    kernel = [h for h in hot if h.privilege == "kernel"]
+    named = sum(h.samples for h in kernel if h.where == "kernel")
+    assert named > 0.9 * sum(h.samples for h in kernel)
+    assert {h.where for h in hot} >= {"usr/bin/dash", "usr/lib/riscv64-linux-gnu/libc.so.6"}
 
 
 def test_debian_boots_paravirtually(image: debian.DebianImage) -> None:

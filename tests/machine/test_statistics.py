@@ -3,6 +3,8 @@
 import pytest
 
 from lamina.base.errors import ConfigError
+from lamina.cli.profile import names_of
+from lamina.debug.profile import Profile
 from lamina.engine.threaded.sampler import Sample
 from lamina.machine.boards import virt
 from lamina.testing.guests import PASS
@@ -93,3 +95,19 @@ def test_samples_tell_where_the_guest_is(build: Build, engine: str) -> None:
         assert seen.sample_seconds > 0
     else:
         assert seen.samples == 0
+
+
+def test_profile_finds_the_loop_that_takes_the_time(build: Build, engine: str) -> None:
+    if engine == "reference":
+        return
+    machine = build(LOOP.format(turns=60_000_000, code=PASS))
+    profile = Profile(machine)
+    profile.watch()
+    profile.start()
+    assert machine.run(timeout=60).reason == "poweroff"
+    profile.stop()
+    hottest = profile.functions(names_of(machine))[0]
+    assert hottest.name == f"page {virt.DRAM:#x}"
+    assert hottest.privilege == "machine"
+    assert hottest.samples > profile.samples // 2
+    assert hottest.where.split(": ")[1].startswith(("addi s0", "mul", "add ", "bne", "c."))

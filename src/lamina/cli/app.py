@@ -11,6 +11,7 @@ from lamina.cli.cmd_boot import boot
 from lamina.cli.cmd_cache import cache
 from lamina.cli.cmd_doctor import doctor
 from lamina.cli.cmd_lockstep import lockstep
+from lamina.cli.cmd_profile import profile
 from lamina.cli.cmd_run import run
 from lamina.cli.cmd_show import show
 
@@ -24,6 +25,7 @@ Examples:
   lamina run debian -- uname -m       run one command in Debian, exit with its status
   lamina boot --kernel Image          boot any kernel
   lamina show lw                      an instruction: encoding, meaning, host code
+  lamina profile -- sha256sum /bin/sh where a guest's time goes
   lamina doctor                       what this host has, and what is used instead
   lamina cache ls                     the compiled code that is kept between runs
 
@@ -42,6 +44,7 @@ app.command()(boot)
 app.command()(doctor)
 app.command()(show)
 app.command()(lockstep)
+app.command()(profile)
 app.add_typer(cache, name="cache")
 
 

@@ -189,6 +189,15 @@ def _run_builtin(common: Common) -> int:
 
 
 def _run_debian(command: Sequence[str], common: Common) -> int:
+    with debian_session(command, common) as (_, session):
+        return session.run()
+
+
+@contextmanager
+def debian_session(
+    command: Sequence[str], common: Common, on_ready: Callable[[], None] = lambda: None
+) -> Iterator[tuple[Machine, Session]]:
+    """Debian's machine with the terminal, ready to run. `on_ready`: the command begins."""
     from lamina.images import debian
 
     image = debian.ensure(progress_on_stderr(), common.mirror)
@@ -206,14 +215,16 @@ def _run_debian(command: Sequence[str], common: Common) -> int:
     common = replace(common, append=f"{boot} {common.append}".rstrip())
     parts = Parts(kernel=str(image.kernel), initrd=image.initrd.read_bytes() + extra)
     with opened(parts, common) as machine:
-        return Session(
+        session = Session(
             machine,
             common.timeout,
             reboots=not command,
             end_of_file=END_OF_FILE,
             hold_input=hold_input,
             hide_boot=bool(command),
-        ).run()
+            on_ready=on_ready,
+        )
+        yield machine, session
 
 
 def _settings(parts: Parts, common: Common) -> dict[str, Any]:

@@ -89,9 +89,11 @@ class Session:
         end_of_file: bytes = b"",
         hold_input: bool = False,
         hide_boot: bool = False,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         """`reboots`: a guest that asks for a reboot gets one. `end_of_file` is typed when a pipe
-        ends. `hold_input`, `hide_boot`: until the guest says that it is ready."""
+        ends. `hold_input`, `hide_boot`: until the guest says that it is ready, when `on_ready` is
+        called if any of them is set."""
         self._machine = machine
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._max_instructions = max_instructions
@@ -103,7 +105,12 @@ class Session:
             actions, input_fd=INPUT, output_fd=OUTPUT, end_of_file=end_of_file
         )
         self._gate = (
-            ReadyGate(self._terminal.write, machine.console.send, hide_boot=hide_boot)
+            ReadyGate(
+                self._terminal.write,
+                machine.console.send,
+                hide_boot=hide_boot,
+                on_ready=on_ready,
+            )
             if hold_input or hide_boot
             else None
         )

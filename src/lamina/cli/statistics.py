@@ -96,7 +96,7 @@ def _events(seen: EngineStatistics) -> Iterator[Row]:
     yield Row("traps", "exceptions", f"{seen.exceptions:,}")
     yield Row("traps", "interrupts", f"{seen.interrupts:,}")
     yield Row("traps", "boundaries looked at", f"{seen.boundaries:,}")
-    for reason, count in seen.exits.most_common():
+    for reason, count in sorted(seen.exits.items(), key=lambda item: -item[1]):
         yield Row("exits", reason.lower().replace("_", " "), f"{count:,}")
     yield Row("devices", "register reads", f"{seen.device_reads:,}")
     yield Row("devices", "register writes", f"{seen.device_writes:,}")

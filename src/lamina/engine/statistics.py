@@ -48,7 +48,7 @@ class EngineStatistics:
     exceptions: int = 0
     interrupts: int = 0
     boundaries: int = 0  # where guest code was interrupted to look at something
-    exits: Counter[str] = field(default_factory=Counter)  # out of compiled code, by reason
+    exits: dict[str, int] = field(default_factory=dict)  # out of compiled code, by reason
 
     device_reads: int = 0
     device_writes: int = 0
@@ -73,6 +73,6 @@ def total(parts: Iterable[EngineStatistics]) -> EngineStatistics:
     numbers = [f.name for f in fields(EngineStatistics) if f.name not in ("exits", "regions")]
     return EngineStatistics(
         **{name: sum(getattr(part, name) for part in known) for name in numbers},
-        exits=sum((part.exits for part in known), start=Counter()),
+        exits=dict(sum((Counter(part.exits) for part in known), start=Counter())),
         regions=known[0].regions if known else RegionStatistics(),
     )

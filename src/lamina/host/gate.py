@@ -19,9 +19,16 @@ class ReadyGate:
     """A gate that opens once. The guest is hostile: what is held is bounded on both sides."""
 
     def __init__(
-        self, output: Callable[[bytes], None], send: Callable[[bytes], None], *, hide_boot: bool
+        self,
+        output: Callable[[bytes], None],
+        send: Callable[[bytes], None],
+        *,
+        hide_boot: bool,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
-        """`output` shows guest output, `send` types input; `hide_boot` keeps early output back."""
+        """`output` shows guest output, `send` types input; `hide_boot` keeps early output back;
+        `on_ready` is called when the gate opens."""
+        self._on_ready = on_ready
         self._output = output
         self._send = send
         self._hide_boot = hide_boot
@@ -58,6 +65,7 @@ class ReadyGate:
         if marker:
             self._open = True
             self._held_output.clear()
+            self._on_ready()
             self._send(bytes(self._held_input))
             self._held_input.clear()
             return bytes(after if self._hide_boot else before + after)

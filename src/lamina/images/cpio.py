@@ -2,8 +2,9 @@
 
 Specification: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. A kernel takes
 several archives one after the other, so a small one may follow a large one that never changes.
-Called by `images/rootfs.py` (a whole userland) and `images/session.py` (one command). Owns nothing:
-entries come in, bytes go out, the same bytes for the same entries.
+Called by `images/rootfs.py` (a whole userland) and `images/session.py` (one command); `files` reads
+such archives again, for `lamina profile`. Owns nothing: entries come in, bytes go out, the same
+bytes for the same entries.
 """
 
 import stat
@@ -18,6 +19,7 @@ TRAILER = "TRAILER!!!"
 ALIGNMENT = 4
 ARCHIVE_ALIGNMENT = 512
 MAX_NAME = 4095
+HEADER_SIZE = 110  # the magic, and 13 numbers of 8 hexadecimal digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +102,26 @@ def _member(entry: Entry, inode: int) -> Iterator[bytes]:
     if entry.data:
         yield entry.data
         yield bytes(align_up(len(entry.data), ALIGNMENT) - len(entry.data))
+
+
+def files(archives: bytes) -> Iterator[tuple[str, bytes]]:
+    """Path and contents of the regular files in archives that follow one another; they end where
+    something else begins (a compressed archive, damage). No path is to be trusted."""
+    at = 0
+    while archives[at : at + len(MAGIC)] == MAGIC.encode():
+        try:
+            fields = [int(archives[at + i : at + i + 8], 16) for i in range(6, HEADER_SIZE, 8)]
+        except ValueError:
+            return
+        mode, size, name_size = fields[1], fields[6], fields[11]
+        name_at = at + HEADER_SIZE
+        data_at = align_up(name_at + name_size, ALIGNMENT)
+        if data_at + size > len(archives):
+            return
+        name = archives[name_at : name_at + name_size].rstrip(b"\0")
+        if stat.S_ISREG(mode):
+            yield name.decode("utf-8", "replace"), archives[data_at : data_at + size]
+        at = align_up(data_at + size, ALIGNMENT)
+        if name == TRAILER.encode():
+            while at < len(archives) and archives[at] == 0:
+                at = align_up(at + 1, ALIGNMENT)

@@ -237,7 +237,7 @@ class ThreadedEngine:
         counted: dict[str, Any] = {name: int(words[at[name] // 8]) for name in COUNTERS}
         return EngineStatistics(
             instructions=self.vcpu.icount,
-            exits=self._exits.copy(),
+            exits=dict(self._exits),
             device_reads=self._device_reads,
             device_writes=self._device_writes,
             device_seconds=self._device_nanoseconds / 1e9,
