@@ -130,11 +130,13 @@ class AccessWriter(RegisterWriter):
                 for write in [False] * group.reads + [True] * group.writes
             ]
             hit = hits[0] if len(hits) == 1 else self.temp(f"and i1 {hits[0]}, {hits[1]}")
-            group.base = self._addend(entry)
+            addend = self._addend(entry)
             go = self.label("go")
             self.branch(hit, go, self.aside(), (1, 0))
             self.open(go)
-        return self.temp(f"getelementptr i8, ptr {group.base}, i64 {gva}")
+            group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
+        # At constant distances, so that LLVM sees what lies side by side.
+        return self.temp(f"getelementptr i8, ptr {group.base}, i64 {distance - group.low}")
 
     # -- operations ------------------------------------------------------------------------------
     def op_load(self, op: Op) -> None:

@@ -16,7 +16,8 @@ from weakref import WeakSet
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.code.store import code_store
+from lamina.engine.code.store import code_folder, code_store
+from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.hotspots import SECONDS_A_SAMPLE, HotSpots, Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.region import PageView
@@ -44,7 +45,8 @@ MAX_REWRITTEN = 16  # times that the code of a page may change and be compiled a
 def compiler(arch: Arch) -> CompilerService:
     """The process's compiler for an architecture."""
     store = code_store("regions")
-    return CompilerService(arch, RegionLibrary(code_version(arch), runtime(arch).resolve, store))
+    library = RegionLibrary(code_version(arch), runtime(arch).resolve, store)
+    return CompilerService(arch, library, Heat(code_folder() / f"heat-{arch.name}"))
 
 
 class Sampler:
@@ -124,7 +126,12 @@ class JitEngine(ThreadedEngine):
         self._rewritten: dict[int, int] = {}  # how often code pages were given a number
         self._compiler = compiler(arch)
         self._spots = HotSpots(
-            self._compiler.decoder, self._view, self._forget, self._compiler.cost, self.eager
+            self._compiler.decoder,
+            self._view,
+            self._forget,
+            self._compiler.cost,
+            self._before,
+            self.eager,
         )
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
@@ -175,6 +182,8 @@ class JitEngine(ThreadedEngine):
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
         spot = self._spots.sample(pc, self._page_of, SAMPLER.weight)
+        if not self.eager:
+            self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)
         if spot is not None:
             self._submit(spot)
 
@@ -191,12 +200,22 @@ class JitEngine(ThreadedEngine):
                 else:
                     self._lead(page, content, compiled)
 
+    def _digest(self, page: int) -> str:
+        return self._compiler.library.digest(self._content(page))
+
+    def _before(self, page: int, offset: int) -> int:
+        return self._compiler.heat.before(self._digest(page), offset)
+
     def _submit(self, spot: Spot) -> None:
         generation = self._generation
+
+        start = spot.region.entries[0] if spot.region is not None else 0
+        digest = self._digest(spot.pages[start >> PAGE_SHIFT])
 
         def done(compiled: Compiled | None) -> None:
             spot.finish()
             if compiled is not None:
+                self._compiler.heat.drop(digest, start % PAGE_SIZE)
                 self._ready.append((spot, compiled, generation))
                 self.vcpu.request(REQUEST_SAMPLE)
 

@@ -21,7 +21,7 @@ MAX_SPAN = 2048  # bytes between the first and the last; far below the reach of 
 @dataclass(slots=True)
 class Group:
     """Accesses from `low` to `high` (exclusive) about one value of a register. `base` is the name
-    in the text of what the first access found: host minus guest address."""
+    in the text of what the first access found: a host pointer to `low`."""
 
     low: int = 0
     high: int = 0

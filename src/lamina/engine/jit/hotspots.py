@@ -55,11 +55,13 @@ class HotSpots:
         view: Callable[[int], PageView],
         forget: Callable[[int], None],
         cost: Callable[[int], float],
+        before: Callable[[int, int], int],
         eager: bool,
     ) -> None:
         self._decoder = decoder
         self._view = view
         self._forget = forget  # decode a code page anew: which of its code ran is not known then
+        self._before = before  # samples of a code page at an offset in earlier runs
         self._cost = cost  # seconds to compile so many instructions
         self._forgotten: dict[int, int] = {}  # when, by page
         self._now = 0  # counts samples
@@ -83,7 +85,9 @@ class HotSpots:
         if page == 0:
             return None
         key = (page, offset)
-        count = self._seen[key] = self._seen.get(key, 0) + weight
+        known = self._seen.get(key)
+        count = (self._before(page, offset) if known is None else known) + weight
+        self._seen[key] = count
         covering = self._covering(page, offset)
         if covering is not None and not covering.done:
             covering.heat += weight

@@ -111,6 +111,10 @@ class RegionLibrary:
                 self._load(digest)
         return number
 
+    def digest(self, number: int) -> str:
+        """The digest of a page's contents by their number; "" for 0."""
+        return self._digests[number]
+
     def at(self, number: int) -> list[Compiled]:
         """The regions with entries in pages of these contents, in the order of their making."""
         return self._at.get(number, [])

@@ -15,6 +15,7 @@ from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
+from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.outline import OutlineDecoder, Step
@@ -45,10 +46,11 @@ class Job:
 class CompilerService:
     """Has regions of one architecture compiled in the background."""
 
-    def __init__(self, arch: Arch, library: RegionLibrary) -> None:
+    def __init__(self, arch: Arch, library: RegionLibrary, heat: Heat) -> None:
         self._arch = arch
         self.decoder = OutlineDecoder(arch)
         self.library = library
+        self.heat = heat
         self._jobs: list[Job] = []
         self._asked = 0
         self._since = 0.0  # since when the compiler process has been busy with what it does now
@@ -105,6 +107,11 @@ class CompilerService:
                 compiled = self.library.add(job.region, job.contents, decoded)
             except CodeError as error:
                 log.warning("a region is not used: %s", error)
+        with self._changed:
+            now = time.monotonic()
+            self._spent += now - self._since
+            self._compiled += len(job.region.members) + INSTRUCTIONS_A_REGION
+            self._since = now
         self._finish(job, compiled)
         self._ask()
 
@@ -112,8 +119,4 @@ class CompilerService:
         job.done(compiled)
         with self._changed:
             self._asked -= 1
-            now = time.monotonic()
-            self._spent += now - self._since
-            self._compiled += len(job.region.members) + INSTRUCTIONS_A_REGION
-            self._since = now
             self._changed.notify_all()

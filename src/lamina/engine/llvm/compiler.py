@@ -15,8 +15,16 @@ CODE_GENERATION = 1  # LLVM's level for machine code: at 2 it takes longer for t
 Passes = Literal["runtime", "cold", "region"]
 
 
+@cache
+def _set_options() -> None:
+    """Once for the process. Loop strength reduction gives each pointer of a loop over guest memory
+    registers of its own, which x86-64 has not."""
+    llvm.set_option("lamina", "-disable-lsr")
+
+
 def target_machine(level: int) -> llvm.TargetMachine:
     """The host's. Position-independent, and everything within 2 GiB: see `engine.code.arena`."""
+    _set_options()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()  # for the assembly in engine.threaded.hostfloat

@@ -1,0 +1,92 @@
+"""Where guests were hot, remembered from run to run.
+
+What runs too little in one run to be worth compiling may be worth it over many: a boot is short,
+and happens again. The samples of code that is not compiled are kept in a file of the code cache, by
+the digest of the page and the offset in it; the next run counts on from there. The file is not
+trusted: what does not read as such a row is ignored, and all that it can do is to have code
+compiled.
+"""
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+MAX_ROWS = 20_000
+MAX_HEAT = 1_000_000
+SAVE_SECONDS = 1.0  # at most so often
+_DIGITS = 32  # of a page's digest
+
+Place = tuple[str, int]  # a page's digest (its first digits), an offset
+
+
+class Heat:
+    """Samples by place. Any thread may call it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()  # guards all below
+        self._rows = self._read()
+        self._changed = False
+        self._saved = time.monotonic()
+
+    def before(self, digest: str, offset: int) -> int:
+        """The samples of a place in earlier runs, and so far in this one."""
+        return self._rows.get((digest[:_DIGITS], offset), 0)
+
+    def add(self, digest: str, offset: int, samples: int) -> None:
+        """A place was seen again."""
+        place = (digest[:_DIGITS], offset)
+        with self._lock:
+            self._rows[place] = min(self._rows.get(place, 0) + samples, MAX_HEAT)
+            self._changed = True
+            due = time.monotonic() - self._saved >= SAVE_SECONDS
+        if due:
+            self.save()
+
+    def drop(self, digest: str, offset: int) -> None:
+        """A place is compiled: from now on it is found in the store."""
+        with self._lock:
+            self._changed |= self._rows.pop((digest[:_DIGITS], offset), None) is not None
+
+    def save(self) -> None:
+        """Write the file, if something changed; a disk that cannot be written is no error."""
+        with self._lock:
+            self._saved = time.monotonic()
+            if not self._changed:
+                return
+            self._changed = False
+            rows = sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
+        text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in rows)
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, name = tempfile.mkstemp(dir=self._path.parent)
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(text)
+                os.replace(name, self._path)
+            except OSError:
+                os.unlink(name)
+                raise
+
+    def _read(self) -> dict[Place, int]:
+        rows: dict[Place, int] = {}
+        try:
+            lines = self._path.read_text("ascii").splitlines()[:MAX_ROWS]
+        except (OSError, ValueError):
+            return rows
+        odd = 0
+        for line in lines:
+            words = line.split()
+            numbers = len(words) == 3 and len(words[0]) == _DIGITS and words[1].isdecimal()
+            if numbers and words[2].isdecimal() and int(words[1]) < 4096:
+                rows[words[0], int(words[1])] = min(int(words[2]), MAX_HEAT)
+            else:
+                odd += 1
+        if odd:
+            log.warning("code cache %s: %d lines are not read", self._path, odd)
+        return rows
