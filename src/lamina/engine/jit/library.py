@@ -72,7 +72,7 @@ class _About:
             digests = {int(n): str(digest) for n, digest in pages.items()}
             about = cls(digests, tuple(entries), bool(grouped), str(members))
             whole = all(isinstance(e, int) and e >> PAGE_SHIFT in about.pages for e in entries)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CodeError(f"a region without a description: {error}") from None
         if not whole or not 0 < len(entries) <= MAX_ENTRIES or len(about.pages) > MAX_PAGES + 1:
             raise CodeError("a region's description is not of a region")
@@ -191,11 +191,11 @@ class RegionLibrary:
                 about = _About.decode(image.text[image.symbols.get(ABOUT, len(image.text)) :])
                 if self._key(about) != key:
                     raise CodeError("a region is not the one that its key names")
+                self.from_disk += self._place(about, image) is not None
             except CodeError as error:
                 log.warning("code cache: %s; ignored", error)
                 continue
             self._known.add(key)
-            self.from_disk += self._place(about, image) is not None
 
     def _give_up(self) -> None:
         """Begin anew: what is hot will be compiled again, or come from the store. The code lies
@@ -212,12 +212,13 @@ class RegionLibrary:
 
     def _place(self, about: _About, image: CodeImage) -> Compiled | None:
         contents = {n: self._number(digest) for n, digest in about.pages.items()}
+        pages = {f"{CONTENT}{n}": number for n, number in contents.items()}
 
         def resolve(name: str) -> int:
-            if name.startswith(CONTENT):
-                return contents[int(name.removeprefix(CONTENT))]
-            return self._resolve(name)
+            return pages[name] if name in pages else self._resolve(name)
 
+        if ENTRY not in image.symbols:
+            raise CodeError(f"a region without a function {ENTRY}")
         if self._bytes + len(image.text) > MAX_BYTES:
             self._give_up()
         try:
