@@ -178,7 +178,12 @@ def test_a_static_jump_is_pc_plus_a_constant() -> None:
         ("csrw sscratch, a0", "reg.get get ult if trap set"),
         # No flush and no new context: these fields do not change.
         ("csrci sstatus, 2", "get ult if trap get and set"),
-        ("csrsi sstatus, 2", "get ult if trap get or set xor and and ne if pending"),
+        # Pending only where a line, a software bit or a timer that nobody watches may be up.
+        (
+            "csrsi sstatus, 2",
+            "get ult if trap get get or set xor and and ne "
+            "if get and or get and and ne get eq and ne or if pending",
+        ),
     ],
 )
 def test_a_csr_instruction_is_a_check_and_an_access(line: str, due: str) -> None:
@@ -188,13 +193,13 @@ def test_a_csr_instruction_is_a_check_and_an_access(line: str, due: str) -> None
 @pytest.mark.parametrize(
     ("line", "most"),
     [
-        ("csrrw a0, sstatus, a1", 35),
+        ("csrrw a0, sstatus, a1", 45),
         ("csrr a0, time", 18),
         ("csrr a0, cycle", 25),
         ("csrw stimecmp, a0", 22),
         ("csrs sie, a0", 20),
-        ("sret", 30),
-        ("mret", 30),
+        ("sret", 41),
+        ("mret", 37),
     ],
 )
 def test_a_csr_instruction_is_small(line: str, most: int) -> None:
@@ -204,7 +209,7 @@ def test_a_csr_instruction_is_small(line: str, most: int) -> None:
 
 
 def test_a_change_of_translation_stays() -> None:
-    assert names(special("csrw satp, a0")).count("tlb.flush") == 1
+    assert names(special("csrw satp, a0")).count("tlb.space") == 1
 
 
 def test_a_csr_that_does_not_exist_traps() -> None:
