@@ -8,17 +8,18 @@ compiled.
 """
 
 import logging
-import os
-import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from lamina.engine.code.store import write_whole
+
 log = logging.getLogger(__name__)
 MAX_ROWS = 20_000
 MAX_HEAT = 1_000_000
-SAVE_SECONDS = 1.0  # at most so often
+SAVE_SECONDS = 1.0  # before the file is written first, and then after twice as long each time
+LEAST = 2  # samples that are worth a row
 _DIGITS = 32  # of a page's digest
 
 Place = tuple[str, int]  # a page's digest (its first digits), an offset
@@ -32,7 +33,8 @@ class Heat:
         self._lock = threading.Lock()  # guards all below
         self._rows = self._read()
         self._changed = False
-        self._saved = time.monotonic()
+        self._due = time.monotonic() + SAVE_SECONDS
+        self._pause = SAVE_SECONDS
 
     def before(self, digest: str, offset: int) -> int:
         """The samples of a place in earlier runs, and so far in this one."""
@@ -44,7 +46,10 @@ class Heat:
         with self._lock:
             self._rows[place] = min(self._rows.get(place, 0) + samples, MAX_HEAT)
             self._changed = True
-            due = time.monotonic() - self._saved >= SAVE_SECONDS
+            due = time.monotonic() >= self._due
+            if due:
+                self._pause *= 2
+                self._due += self._pause
         if due:
             self.save()
 
@@ -56,23 +61,15 @@ class Heat:
     def save(self) -> None:
         """Write the file, if something changed; a disk that cannot be written is no error."""
         with self._lock:
-            self._saved = time.monotonic()
             if not self._changed or self._path is None:
                 return
             path = self._path
             self._changed = False
-            rows = sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
+            rows = [row for row in self._rows.items() if row[1] >= LEAST]
+        rows = sorted(rows, key=lambda row: -row[1])[:MAX_ROWS]
         text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in rows)
         with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=path.parent)
-            try:
-                with os.fdopen(handle, "w") as file:
-                    file.write(text)
-                os.replace(name, path)
-            except OSError:
-                os.unlink(name)
-                raise
+            write_whole(path, text.encode())
 
     def _read(self) -> dict[Place, int]:
         rows: dict[Place, int] = {}
