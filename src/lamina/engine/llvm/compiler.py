@@ -47,7 +47,7 @@ def compile_image(text: str, *, passes: Passes) -> CodeImage:
             module = optimise(text, machine)
         case "region":
             machine = _emitter(CODE_GENERATION)
-            module = _optimise_region(text)
+            module = optimise_region(text)
         case _:
             assert_never(passes)
     return image_of(bytes(machine.emit_object(module)))
@@ -68,7 +68,7 @@ def optimise(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     return module
 
 
-def _optimise_region(text: str) -> llvm.ModuleRef:
+def optimise_region(text: str) -> llvm.ModuleRef:
     """A short list: each pass was kept because it paid on guest loops."""
     machine = _optimiser()
     module = _parse(text, machine)
