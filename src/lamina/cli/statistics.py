@@ -72,6 +72,8 @@ def _regions(regions: RegionStatistics) -> Iterator[Row]:
     yield Row("regions", "compiled now", f"{regions.compiled:,}", note)
     yield Row("regions", "from the cache on disk", f"{regions.from_disk:,}")
     yield Row("regions", "refused", f"{regions.refused:,}")
+    if regions.given_up:
+        yield Row("regions", "all given up", f"{regions.given_up:,} times")
     yield Row("regions", "host code", approximate_size(regions.code_bytes))
 
 
