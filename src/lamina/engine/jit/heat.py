@@ -15,11 +15,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lamina.base.bits import PAGE_SIZE
+
 log = logging.getLogger(__name__)
 MAX_ROWS = 20_000
 MAX_HEAT = 1_000_000
 SAVE_SECONDS = 1.0  # at most so often
 _DIGITS = 32  # of a page's digest
+_LONGEST = 9  # digits of a number
 
 Place = tuple[str, int]  # a page's digest (its first digits), an offset
 
@@ -44,6 +47,8 @@ class Heat:
         with self._lock:
             self._rows[place] = min(self._rows.get(place, 0) + samples, MAX_HEAT)
             self._changed = True
+            if len(self._rows) >= 2 * MAX_ROWS:
+                self._rows = dict(self._hottest())
             due = time.monotonic() - self._saved >= SAVE_SECONDS
         if due:
             self.save()
@@ -61,7 +66,7 @@ class Heat:
                 return
             path = self._path
             self._changed = False
-            rows = sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
+            rows = self._hottest()
         text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in rows)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,6 +79,9 @@ class Heat:
                 os.unlink(name)
                 raise
 
+    def _hottest(self) -> list[tuple[Place, int]]:
+        return sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
+
     def _read(self) -> dict[Place, int]:
         rows: dict[Place, int] = {}
         if self._path is None:
@@ -85,9 +93,10 @@ class Heat:
         odd = 0
         for line in lines:
             words = line.split()
-            numbers = len(words) == 3 and len(words[0]) == _DIGITS and words[1].isdecimal()
-            if numbers and words[2].isdecimal() and int(words[1]) < 4096:
-                rows[words[0], int(words[1])] = min(int(words[2]), MAX_HEAT)
+            numbers = [int(w) for w in words[1:] if w.isdecimal() and len(w) <= _LONGEST]
+            whole = len(words) == 3 == len(numbers) + 1 and len(words[0]) == _DIGITS
+            if whole and numbers[0] < PAGE_SIZE:
+                rows[words[0], numbers[0]] = min(numbers[1], MAX_HEAT)
             else:
                 odd += 1
         if odd:
