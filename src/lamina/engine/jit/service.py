@@ -27,7 +27,7 @@ from lamina.isa.arch import Arch
 log = logging.getLogger(__name__)
 AHEAD = 2  # regions that the compiler process has at a time
 MAX_JOBS = 500  # that wait
-INSTRUCTIONS_A_REGION = 15  # what a region costs beside its instructions, in instructions
+INSTRUCTIONS_A_REGION = 25  # what a region costs beside its instructions, in instructions
 FIRST_GUESS = 0.0002  # seconds an instruction
 LEARNED = 1000  # instructions that make the first guess forgotten
 
