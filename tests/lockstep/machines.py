@@ -9,6 +9,7 @@ from unittest import mock
 from lamina.bus.space import AddressSpace
 from lamina.engine.code.store import CodeStore
 from lamina.engine.jit import engine as jit
+from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.library import RegionLibrary
 from lamina.engine.jit.service import CompilerService
 from lamina.engine.lockstep import Engine, Side
@@ -43,7 +44,8 @@ def nothing_compiled() -> Iterator[None]:
         store = CodeStore(Path(folder), 1 << 24)
         resolve = jit.runtime(RISCV64).resolve
         library = RegionLibrary(jit.code_version(RISCV64), resolve, store)
-        with mock.patch.object(jit, "compiler", lambda arch: CompilerService(arch, library)):
+        service = CompilerService(RISCV64, library, Heat(Path(folder) / "heat"))
+        with mock.patch.object(jit, "compiler", lambda arch: service):
             yield
         store.close()
 

@@ -32,7 +32,7 @@ def compare_stops(
     pending = engine.arch.layout.index["pending"]
     while engine.vcpu.icount < limit:
         engine.vcpu.words[pending] = ALWAYS_PENDING
-        code = engine._runtime.run_fast(engine.vcpu.address, rng.choice(lengths))
+        code = engine.run_for(rng.choice(lengths))
         if code not in (Exit.LIMIT, SAMPLE):
             if not engine._served(code):
                 return _catch_up(a, b, (Exit(code),)) if code == Exit.IDLE else []

@@ -11,7 +11,7 @@ from machines import BUDGET, nothing_compiled, side
 from stops import compare_stops
 
 from lamina.engine.jit import engine as jit
-from lamina.engine.jit import hotspots
+from lamina.engine.jit import hotspots, library
 from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.lockstep import compare
 from lamina.engine.threaded.engine import ThreadedEngine
@@ -66,6 +66,22 @@ def test_hot_code_has_the_same_state_at_every_stop(seed: int) -> None:
         b.close()
     assert not found, f"seed {seed}: {found}"
     assert ended, f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(3400, 3403))
+def test_regions_may_be_given_up_at_any_time(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "MAX_BYTES", 20_000)
+    image = build(generate(seed, HOT))
+    a, b = side(ThreadedEngine, image), side(EagerJitEngine, image)
+    assert isinstance(b.engine, EagerJitEngine)
+    try:
+        found = compare_stops(a, b, random.Random(seed), BUDGET, (1, 5, 60))
+        times = b.engine._compiler.library.generation
+    finally:
+        a.close()
+        b.close()
+    assert not found, f"seed {seed}: {found}"
+    assert times > 0
 
 
 @pytest.mark.parametrize("seed", range(3300, 3306))

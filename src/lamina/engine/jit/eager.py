@@ -14,6 +14,7 @@ from lamina.engine.jit.engine import JitEngine
 from lamina.engine.jit.region import PageView
 from lamina.engine.threaded.engine import EXACT_MARGIN
 from lamina.engine.threaded.layout import SAMPLE
+from lamina.engine.threaded.sampler import SAMPLER
 
 # Instructions from a compiled place before the next look, in turn.
 WHILES = (25, 1, 400, 25, 60, 1, 3000, 1)
@@ -32,14 +33,23 @@ class EagerJitEngine(JitEngine):
         while end - self.vcpu.icount > EXACT_MARGIN:
             # A budget of one ends at the next jump, however long the straight code before it is.
             most = end - self.vcpu.icount - EXACT_MARGIN
-            some = min(next(whiles), most) if self._at_region() else 1
-            code = self._runtime.run_fast(self.vcpu.address, some)
+            code = self.run_for(min(next(whiles), most) if self._at_region() else 1)
             if code not in (Exit.LIMIT, SAMPLE):
                 if not self._served(code):
                     return Exit(code)
                 continue
             self.compile_here()
         return super().run(end - self.vcpu.icount)
+
+    def run_for(self, budget: int) -> int:
+        """Run to the first boundary behind so many instructions; the runtime's exit code."""
+        SAMPLER.add(self)
+        self.running = True  # so that nobody frees the code that runs
+        self._leave_old_regions()
+        try:
+            return int(self._runtime.run_fast(self.vcpu.address, budget))
+        finally:
+            self.running = False
 
     def compile_here(self) -> None:
         """Compile what is at the pc, if it is not compiled yet."""

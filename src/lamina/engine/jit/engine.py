@@ -201,7 +201,8 @@ class JitEngine(ThreadedEngine):
         self._spots.clear()
         self._regions_of = generation
         mine = [e for e in SAMPLER.running() if isinstance(e, JitEngine)]
-        library.free(min(e._regions_of for e in mine if e._compiler is self._compiler))
+        others = (e._regions_of for e in mine if e._compiler is self._compiler)
+        library.free(min(others, default=generation))
 
     # -- linking ---------------------------------------------------------------------------------
     def _look_at_new_pages(self) -> None:

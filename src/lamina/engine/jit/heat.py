@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lamina.base.bits import PAGE_SIZE
 from lamina.engine.code.store import write_whole
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ MAX_HEAT = 1_000_000
 SAVE_SECONDS = 1.0  # before the file is written first, and then after twice as long each time
 LEAST = 2  # samples that are worth a row
 _DIGITS = 32  # of a page's digest
+_LONGEST = 9  # digits of a number
 
 Place = tuple[str, int]  # a page's digest (its first digits), an offset
 
@@ -46,6 +48,8 @@ class Heat:
         with self._lock:
             self._rows[place] = min(self._rows.get(place, 0) + samples, MAX_HEAT)
             self._changed = True
+            if len(self._rows) >= 2 * MAX_ROWS:
+                self._rows = dict(self._hottest())
             due = time.monotonic() >= self._due
             if due:
                 self._pause *= 2
@@ -65,11 +69,14 @@ class Heat:
                 return
             path = self._path
             self._changed = False
-            rows = [row for row in self._rows.items() if row[1] >= LEAST]
-        rows = sorted(rows, key=lambda row: -row[1])[:MAX_ROWS]
-        text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in rows)
+            rows = self._hottest()
+        worth = [row for row in rows if row[1] >= LEAST]
+        text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in worth)
         with suppress(OSError):
             write_whole(path, text.encode())
+
+    def _hottest(self) -> list[tuple[Place, int]]:
+        return sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
 
     def _read(self) -> dict[Place, int]:
         rows: dict[Place, int] = {}
@@ -82,9 +89,10 @@ class Heat:
         odd = 0
         for line in lines:
             words = line.split()
-            numbers = len(words) == 3 and len(words[0]) == _DIGITS and words[1].isdecimal()
-            if numbers and words[2].isdecimal() and int(words[1]) < 4096:
-                rows[words[0], int(words[1])] = min(int(words[2]), MAX_HEAT)
+            numbers = [int(w) for w in words[1:] if w.isdecimal() and len(w) <= _LONGEST]
+            whole = len(words) == 3 == len(numbers) + 1 and len(words[0]) == _DIGITS
+            if whole and numbers[0] < PAGE_SIZE:
+                rows[words[0], numbers[0]] = min(numbers[1], MAX_HEAT)
             else:
                 odd += 1
         if odd:

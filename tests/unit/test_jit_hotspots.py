@@ -1,0 +1,160 @@
+"""When a region is compiled: samples of code pages that are stand-ins."""
+
+from regions import PAGE_SIZE, pages_of_code
+
+from lamina.engine.jit.hotspots import FIRST_LOOK, OLD_ENOUGH, TOO_OLD, HotSpots, Spot
+from lamina.engine.jit.outline import OutlineDecoder
+from lamina.engine.jit.region import PageView
+from lamina.isa.riscv import RISCV64
+
+LOOP = "li a0, 3\n 1: addi a0, a0, -1\n bnez a0, 1b\n ret"
+HEAD = 4  # of the loop
+FIRST = 0x1000  # the address of the code page of guest page 0; the others follow
+DECODER = OutlineDecoder(RISCV64)
+
+
+class Pages:
+    """A guest's code, and what hot spots ask of an engine."""
+
+    def __init__(
+        self, source: str = LOOP, at: int = 0, cost: float = 0.0, eager: bool = False
+    ) -> None:
+        self.sources = {FIRST + n: page for n, page in pages_of_code(source, at).items()}
+        self.ran: set[tuple[int, int]] = {
+            (page, o) for page in self.sources for o in range(0, PAGE_SIZE, 2)
+        }
+        self.forgotten: list[int] = []
+        self.earlier = 0
+        self.spots = HotSpots(
+            DECODER,
+            lambda page: PageView(self.sources[page], lambda o: (page, o) in self.ran),
+            self.forgotten.append,
+            lambda instructions: cost * instructions,
+            eager,
+            lambda page, offset: self.earlier,
+        )
+
+    def page_of(self, number: int) -> int:
+        return FIRST + number if FIRST + number in self.sources else 0
+
+    def sample(self, pc: int, weight: int = 1) -> Spot | None:
+        return self.spots.sample(pc, self.page_of, weight)
+
+    def samples_until_due(self, pc: int, most: int = 5000) -> int:
+        """How many samples it takes until a region is to be compiled."""
+        for count in range(1, most):
+            if self.sample(pc) is not None:
+                return count
+        return most
+
+
+def test_a_place_is_looked_at_when_it_was_seen_a_few_times() -> None:
+    pages = Pages()
+    assert all(pages.sample(HEAD) is None for _ in range(FIRST_LOOK - 1))
+    assert pages.forgotten == []
+    assert pages.sample(HEAD) is None  # what ran lately is not known yet
+    assert pages.forgotten == [FIRST]
+    assert pages.samples_until_due(HEAD) == OLD_ENOUGH
+
+
+def test_everything_is_due_at_once_for_tests() -> None:
+    spot = Pages(eager=True).sample(HEAD)
+    assert spot is not None
+    assert spot.region is not None
+    assert spot.region.entries[0] == HEAD
+    assert spot.pages == {0: FIRST}
+    assert spot.heat == 1
+
+
+def test_what_costs_more_to_compile_must_be_hotter() -> None:
+    cheap, dear = (Pages(cost=c).samples_until_due(HEAD) for c in (0.001, 0.02))
+    assert cheap < 20 < dear < 200
+
+
+def test_heat_is_that_of_all_the_regions_instructions() -> None:
+    source = "nop\n 1:" + "addi a0, a0, -1\n" * 40 + "bnez a0, 1b\n ret"
+    alone, together = Pages(source, cost=0.02), Pages(source, cost=0.02)
+    for _ in range(99):
+        for place in range(4, 40, 4):
+            assert together.sample(HEAD + place) is None
+    assert together.samples_until_due(HEAD) < alone.samples_until_due(HEAD)
+
+
+def test_earlier_runs_count() -> None:
+    pages = Pages(cost=0.02)
+    pages.earlier = 1000
+    assert pages.samples_until_due(HEAD) == OLD_ENOUGH + 1
+
+
+def test_a_sample_may_stand_for_many() -> None:
+    pages = Pages(cost=0.02)
+    assert pages.sample(HEAD, 16) is None
+    assert pages.sample(HEAD, 1000) is None
+    assert pages.forgotten == [FIRST]
+
+
+def test_what_is_covered_is_not_compiled_while_it_is_waited_for() -> None:
+    pages = Pages(eager=True)
+    spot = pages.sample(HEAD)
+    assert spot is not None
+    assert pages.sample(HEAD) is None
+    assert pages.sample(HEAD + 4) is None
+    assert spot.heat == 3
+    assert pages.sample(0) is not None  # not in the region
+
+
+def test_where_a_finished_region_is_left_accesses_are_not_grouped() -> None:
+    pages = Pages(eager=True)
+    spot = pages.sample(HEAD)
+    assert spot is not None
+    assert spot.region is not None
+    assert spot.region.grouped
+    spot.finish()
+    again = pages.sample(HEAD + 4)
+    assert again is not None
+    assert again.region is not None
+    assert not again.region.grouped
+
+
+def test_places_without_code_are_never_looked_at_again() -> None:
+    pages = Pages()
+    pages.ran.clear()
+    assert pages.samples_until_due(HEAD, 200) == 200
+    assert pages.forgotten == []
+    pages.ran |= {(FIRST, HEAD), (FIRST, HEAD + 4)}
+    assert pages.samples_until_due(HEAD, 200) == 200
+
+
+def test_a_page_that_is_not_mapped_is_nothing() -> None:
+    assert Pages(eager=True).sample(7 * PAGE_SIZE) is None
+
+
+def test_a_page_is_forgotten_once_in_a_while() -> None:
+    pages = Pages()
+    due = pages.samples_until_due(HEAD)
+    assert due < 20
+    pages.spots._due.clear()
+    for spots in pages.spots._spots.values():
+        for spot in spots:
+            spot.finish()
+    assert pages.sample(HEAD) is not None
+    assert pages.forgotten == [FIRST]
+    pages.spots._now += TOO_OLD
+    pages.spots._due.clear()
+    pages.spots._spots.clear()
+    assert pages.sample(HEAD) is None
+    assert pages.forgotten == [FIRST, FIRST]
+
+
+def test_regions_of_several_pages_need_all_of_them_fresh() -> None:
+    pages = Pages(at=PAGE_SIZE - 8)
+    assert pages.samples_until_due(PAGE_SIZE - 4) < 20
+    assert sorted(pages.forgotten) == [FIRST, FIRST + 1]
+
+
+def test_when_all_code_pages_go_everything_begins_anew() -> None:
+    pages = Pages()
+    before = pages.samples_until_due(HEAD)
+    pages.spots.clear()
+    assert pages.samples_until_due(HEAD) == before
+    assert pages.forgotten == [FIRST, FIRST]
