@@ -62,6 +62,7 @@ class JitEngine(ThreadedEngine):
     ) -> None:
         self._generation = 0  # counts how often the code pages went
         self._rewritten: dict[int, tuple[int, float]] = {}  # code pages: how often, when last
+        self._again = False  # the last sample found no code page
         self._sample_seconds = 0.0
         self._tiers = [0, 0]  # samples where no region begins, and where one does
         self._compiler = compiler(arch)
@@ -123,7 +124,11 @@ class JitEngine(ThreadedEngine):
         linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
         SAMPLER.note(not linked)
         if linked:
+            if page == 0 and not self._again:  # not in the fetch TLB: look at what runs next
+                self.vcpu.request(REQUEST_SAMPLE)
+            self._again = page == 0
             return
+        self._again = False
         if self._content(page) == 0:
             if not self._settled(page):
                 return

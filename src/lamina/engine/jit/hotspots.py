@@ -2,7 +2,7 @@
 
 A place is looked at when it was seen a few times. Then what its pages' records remember of which
 code ran is forgotten, so that only what runs in the next milliseconds is taken into the region. The
-region is compiled if what was seen of it has cost about half of what its compilation will. One
+region is compiled if what was seen of it has cost a quarter of what its compilation will. One
 object for an engine; on the vCPU's thread.
 """
 
@@ -14,7 +14,7 @@ from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.jit.region import PageView, Region, form_region
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
-WORTH = 0.5
+WORTH = 0.25
 FIRST_LOOK = 3  # samples
 SMALL = 10  # instructions: no region is worth a look before one of these would be compiled
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
