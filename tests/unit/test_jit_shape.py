@@ -7,7 +7,7 @@ from regions import decoded, region, x
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.region import Region
-from lamina.engine.jit.shape import MAX_LOOP, MAX_LOOP_WRITES, RETURNS, Part, parts_of
+from lamina.engine.jit.shape import MAX_LOOP, MAX_LOOP_STORES, RETURNS, Part, parts_of
 
 LOOP = """
     li a0, 10
@@ -62,12 +62,14 @@ def test_of_nested_loops_the_outer_one_is_taken_if_it_is_small() -> None:
     assert parts[4].loop is not None
 
 
-def test_a_loop_that_writes_many_registers_is_not_set_apart() -> None:
+def test_a_loop_with_many_registers_and_many_ways_out_is_not_set_apart() -> None:
     registers = [5, 6, 7, *range(10, 32)]
-    body = "".join(f"addi x{r}, x{r}, 1\n" for r in registers[: MAX_LOOP_WRITES + 1])
-    assert parts_of(region(f"1: {body} bnez x31, 1b\n ret"))[0].loop is None
-    body = "".join(f"addi x{r}, x{r}, 1\n" for r in registers[:MAX_LOOP_WRITES])
-    assert parts_of(region(f"1: {body} bnez x31, 1b\n ret"))[0].loop is not None
+    writes = "".join(f"addi x{r}, x{r}, 1\n" for r in registers)
+    most = MAX_LOOP_STORES // len(registers) - 2  # beside the loop's own end
+    for accesses, apart in ((most, True), (most + 1, False)):
+        body = writes + "ld x0, 0(sp)\n" * accesses
+        parts = parts_of(region(f"1: {body} bnez x31, 1b\n ret"))
+        assert (parts[0].loop is not None) == apart
 
 
 def test_a_loop_with_a_return_in_it_is_not_set_apart() -> None:

@@ -14,7 +14,7 @@ from lamina.engine.jit.flow import Decoded
 from lamina.engine.jit.region import Region
 
 MAX_LOOP = 120  # instructions
-MAX_LOOP_WRITES = 16  # registers
+MAX_LOOP_STORES = 400  # that leaving it on all its ways takes
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +38,7 @@ class Part:
     live: int = 0
     known: frozenset[int] = frozenset()
     changes: int = 0  # registers that may be written
+    accesses: int = 0  # instructions that access memory
     loop: Loop | None = None
 
 
@@ -99,6 +100,7 @@ def _cut(region: Region[Decoded]) -> dict[int, Part]:
         part.reads |= m.reads & ~part.writes
         part.writes |= m.writes
         part.changes |= m.changes
+        part.accesses += m.access is not None
         expected = offset + m.length
     return parts
 
@@ -131,10 +133,13 @@ def _find_loops(parts: dict[int, Part]) -> None:
                 if blocks is not None:
                     found.append(blocks)
     for blocks in sorted(found, key=len, reverse=True):
-        changes = 0
+        if any(parts[b].loop for b in blocks):
+            continue
+        changes, ways = 0, 1
         for b in blocks:
             changes |= parts[b].changes
-        if changes.bit_count() > MAX_LOOP_WRITES or any(parts[b].loop for b in blocks):
+            ways += parts[b].accesses + sum(s not in blocks for s in parts[b].successors)
+        if changes.bit_count() * ways > MAX_LOOP_STORES:
             continue
         loop = Loop(blocks, changes)
         for b in blocks:
