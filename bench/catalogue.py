@@ -66,22 +66,22 @@ SUITES = "suites"  # other people's programs: suites.py
 NATIVE_TARGET = 2.5  # all compute sets, times native, geometric mean
 
 _TABLE = """
-    integer  alu iteration 600      mul iteration 400       div iteration 150
-    integer  fib call 150           qsort element 60        libqsort element 50
-    integer  heapsort element 80    sieve element 8         matmul mac 120
-    integer  fannkuch permutation 100  sha256 MB 40         crc32 MB 200
-    integer  interp operation 40    icall call 20           json KB 25
-    integer  strops MB 250
-    memory   chase load 25          memcpy MB 150           memcpy4k MB 150
-    memory   memset MB 400          stream MB 120
-    float    nbody step 400         spectral mac 500        mandel iteration 100
-    float    libm call 250          fpcvt iteration 200     linpack flop 200
-    float    fft flop 150
-    atomic   amo operation 300      cas operation 100
-    system   getppid call 60        gettime call 50         smallio call 30
-    system   stat call 30           fileio MB 80            pfault fault 60
-    system   mprotect call 15       signal signal 40        segv fault 7
-    system   fork fork 50           forkexec exec 20        pipe switch 10
+    integer  alu iteration 1800      mul iteration 1200       div iteration 450
+    integer  fib call 450           qsort element 180        libqsort element 150
+    integer  heapsort element 240    sieve element 24         matmul mac 360
+    integer  fannkuch permutation 300  sha256 MB 120         crc32 MB 600
+    integer  interp operation 120    icall call 60           json KB 75
+    integer  strops MB 750
+    memory   chase load 75          memcpy MB 450           memcpy4k MB 450
+    memory   memset MB 1200          stream MB 360
+    float    nbody step 1200         spectral mac 1500        mandel iteration 300
+    float    libm call 750          fpcvt iteration 600     linpack flop 600
+    float    fft flop 450
+    atomic   amo operation 900      cas operation 300
+    system   getppid call 120        gettime call 100         smallio call 60
+    system   stat call 90           fileio MB 160            pfault fault 60
+    system   mprotect call 30       signal signal 80        segv fault 10
+    system   fork fork 100           forkexec exec 40        pipe switch 20
     guestjit smc patch 60           jitgen function 50
     smp      thr2 iteration 300     amo2 operation 60       mprotect2 call 10
 """
