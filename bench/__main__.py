@@ -4,6 +4,7 @@ python -m bench [NAME...]           workloads, boots and SMP, as one table
 python -m bench run fib qsort       a few workloads on Lamina alone, figures as they come
 python -m bench machine             the loop, boots and commands
 python -m bench suites DIR          CoreMark, Dhrystone and Embench, whose sources are in DIR
+python -m bench stress              many workloads at once on 4 vCPUs, for half an hour
 python -m bench list                the workloads
 """
 
@@ -47,6 +48,11 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     suites.add_argument("--engine", help="Lamina's engine (default: its own default)")
     suites.add_argument("--json", metavar="FILE", help="keep the raw figures in FILE")
     _add_common(suites, rounds=5)
+    stress = commands.add_parser("stress", help="many workloads at once, for long")
+    stress.add_argument("--minutes", type=float, default=30.0, help="how long (default 30)")
+    stress.add_argument("--cpus", type=_positive, default=4, help="vCPUs (default 4)")
+    stress.add_argument("--engine", help="Lamina's engine (default: its own default)")
+    stress.add_argument("--write", action="store_true", help="write stress.md and its plot")
     commands.add_parser("list", help="the workloads, their sets and units")
     first = argv[0] if argv else ""
     implied = [] if first in (*commands.choices, "-h", "--help") else ["table"]
@@ -116,6 +122,10 @@ def dispatch(given: argparse.Namespace, folder: Path) -> int:
             from bench import suites
 
             return suites.run(given, qemu_program(given), folder)
+        case "stress":
+            from bench import stress
+
+            return stress.run(given, folder)
         case "run":
             from bench import run
 

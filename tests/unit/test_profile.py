@@ -155,6 +155,10 @@ class FakeRunner:
 class FakeMachine:
     runners: list[FakeRunner] = field(default_factory=lambda: [FakeRunner(), FakeRunner()])
 
+    def translate(self, gva: int, cpu: int) -> int | None:
+        """Nothing is mapped."""
+        return None
+
 
 class Clock:
     """In the place of the host's: a millisecond a look."""

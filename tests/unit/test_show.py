@@ -2,9 +2,12 @@
 
 import pytest
 
+from lamina.base.errors import LaminaError
 from lamina.cli import main
 from lamina.debug.show import Guide, UnknownInstruction, draw_encoding
+from lamina.debug.show_region import show_region
 from lamina.engine.threaded.single import list_handler
+from lamina.isa.asm import AssemblyError
 from lamina.isa.riscv import RISCV64
 from lamina.isa.riscv.dialect import dialect
 
@@ -119,3 +122,21 @@ def test_the_command_refuses_an_unknown_name_in_one_line(
         main(["show", "lx"])
     assert caught.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_region_is_shown_from_its_assembly() -> None:
+    source = "loop: lw t0, 0(a0)\n addi a0, a0, 4\n bne a0, a1, loop\n ret\n nop\n"
+    members, llvm, host = show_region(RISCV64, dialect(), source)
+    assert members.title == "region of 4 instructions"
+    lines = members.text.splitlines()
+    assert lines[0].endswith("entry")
+    assert lines[4].endswith("not in it")
+    assert "define" in llvm.text
+    assert "region_read" in host.text
+
+
+def test_what_is_no_region_is_one_line() -> None:
+    with pytest.raises(AssemblyError):
+        show_region(RISCV64, dialect(), "frobnicate a0\n")
+    with pytest.raises(LaminaError, match="no region"):
+        show_region(RISCV64, dialect(), "")

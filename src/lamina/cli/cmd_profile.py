@@ -52,7 +52,7 @@ def profile(
       lamina profile --boot
       lamina profile --json profile.json --top 40 -- sh -c 'for i in 1 2 3; do ls -R /; done'
       lamina profile --engine threaded --rate 200 -- gzip -k /usr/bin/bash
-      perf record -g -- lamina profile --perf-map -- true; perf report
+      perf record -- lamina profile --perf-map -- true; perf report
     """
     from lamina.cli import launch
     from lamina.cli import profile as profiling

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +23,14 @@ Asked = Annotated[
 List = Annotated[bool, typer.Option("--list", help="List all instructions, by extension.")]
 Ir = Annotated[bool, typer.Option("--ir", help="Only the IR.")]
 Llvm = Annotated[bool, typer.Option("--llvm", help="Only LLVM's assembly of its handler.")]
+RegionFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--region",
+        metavar="FILE",
+        help="The compiled region of a file of assembly, as if all of it were hot.",
+    ),
+]
 Host = Annotated[bool, typer.Option("--host", help="Only the handler's host code.")]
 
 
@@ -31,6 +40,7 @@ def show(
     ir: Ir = False,
     llvm: Llvm = False,
     host: Host = False,
+    region: RegionFile = None,
 ) -> None:
     """Show an instruction: syntax, encoding, meaning, IR, LLVM and host code.
 
@@ -44,11 +54,20 @@ def show(
       lamina show 0x00a50533
       lamina show c.addi --host
       lamina show --list Zbb
+      lamina show --region loop.s --host
     """
     from lamina.debug.show import Guide
     from lamina.isa.riscv import RISCV64
     from lamina.isa.riscv.dialect import dialect
 
+    if region is not None:
+        from lamina.debug.show_region import show_region
+
+        sections = show_region(RISCV64, dialect(), _source(region))
+        _print(
+            [s for s, on in zip(sections, (True, llvm, host), strict=True) if on or llvm == host]
+        )
+        return
     guide = Guide(RISCV64, dialect())
     if list_all:
         _print(guide.table(insn))
@@ -65,6 +84,13 @@ def show(
             sections += [in_llvm] if llvm or everything else []
             sections += [on_host] if host or everything else []
         _print(sections)
+
+
+def _source(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--region {file}: cannot be read: {error}") from None
 
 
 def _print(sections: "list[Section]") -> None:

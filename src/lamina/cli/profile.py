@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from lamina.base.errors import ConfigError, HostError, ImageError
 from lamina.cli import launch
+from lamina.cli.columns import aligned
 from lamina.debug.profile import MAX_RATE, Hot, Profile
 from lamina.debug.symbols import Kernel, Names
 from lamina.images.cpio import files
@@ -102,7 +103,6 @@ def _kernel(machine: Machine) -> Kernel | None:
 
 
 COLUMNS = ("share", "samples", "tier", "mode", "function", "where")
-TO_THE_RIGHT = COLUMNS[:2]
 
 
 def table(title: str, hot: Sequence[Hot], samples: int) -> list[str]:
@@ -111,15 +111,7 @@ def table(title: str, hot: Sequence[Hot], samples: int) -> list[str]:
     for line in hot:
         share = f"{100 * line.samples / samples:.1f} %"
         rows.append((share, str(line.samples), line.tier, line.privilege, line.name, line.where))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = [title]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if name in TO_THE_RIGHT else cell.ljust(width)
-            for name, cell, width in zip(COLUMNS, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    return [title, *aligned(rows, right={0, 1})]
 
 
 def print_table(title: str, hot: Sequence[Hot], samples: int) -> None:

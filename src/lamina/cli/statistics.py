@@ -3,10 +3,12 @@
 Called by `launch.py` when a run has ended. Owns nothing.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from lamina.base.units import approximate_size
+from lamina.cli.columns import aligned
 from lamina.engine.statistics import EngineStatistics, RegionStatistics
 
 
@@ -32,17 +34,7 @@ def rows(seen: EngineStatistics) -> list[Row]:
 
 def print_statistics(seen: EngineStatistics) -> None:
     """The table, on standard error."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for row in rows(seen):
-        table.add_row(*row)
-    Console(stderr=True, highlight=False, soft_wrap=True).print(table)
+    print("\n".join(aligned(rows(seen), right={2})), file=sys.stderr)
 
 
 def _work(seen: EngineStatistics) -> Iterator[Row]:
@@ -72,6 +64,8 @@ def _regions(regions: RegionStatistics) -> Iterator[Row]:
     yield Row("regions", "compiled now", f"{regions.compiled:,}", note)
     yield Row("regions", "from the cache on disk", f"{regions.from_disk:,}")
     yield Row("regions", "refused", f"{regions.refused:,}")
+    if regions.given_up:
+        yield Row("regions", "all given up", f"{regions.given_up:,} times")
     yield Row("regions", "host code", approximate_size(regions.code_bytes))
 
 

@@ -147,7 +147,8 @@ class ElfPages:
 
     def __init__(self, files: Iterable[tuple[str, bytes]]) -> None:
         self._pages: dict[bytes, Place] = {}
-        for path, content in files:
+        # The same code under several names (ls, dir, vdir) goes by the shortest.
+        for path, content in sorted(files, key=lambda file: (len(file[0]), file[0])):
             if not content.startswith(MAGIC):
                 continue
             try:

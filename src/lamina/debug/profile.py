@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from lamina.base.bits import PAGE_SIZE
 from lamina.base.errors import ConfigError
 from lamina.debug.symbols import Name, Names
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE, RegionSeen, Sample
@@ -23,7 +24,8 @@ from lamina.machine import Machine
 MAX_RATE = round(1 / SECONDS_A_SAMPLE)
 MAX_PAGES = 4096  # 16 MiB of guest code that is remembered
 MAX_PLACES = 1 << 18
-PRIVILEGES = {0: "user", 1: "kernel", 3: "machine"}
+USER = 0
+PRIVILEGES = {USER: "user", 1: "kernel", 3: "machine"}
 
 
 class Place(NamedTuple):
@@ -93,11 +95,22 @@ class Profile:
         if not self._wanted or now < due[0]:
             return
         due[0] = max(due[0] + self._between, now - self._between)
+        privilege = vcpu.get("priv")
+        page = sample.page
+        if page is None and privilege == USER:
+            page = self._read(vcpu, sample.pc)
         with self._lock:
             self.samples += 1
-            place = Place(vcpu.get("priv"), sample.pc, self._number(sample.page), sample.region)
+            place = Place(privilege, sample.pc, self._number(page), sample.region)
             if place in self._places or len(self._places) < MAX_PLACES:
                 self._places[place] += 1
+
+    def _read(self, vcpu: VCpu, pc: int) -> bytes | None:
+        """The guest page of an address whose code page is not in the TLB just now."""
+        gpa = self._machine.translate(pc & -PAGE_SIZE, vcpu.index)
+        if gpa is None or self._machine.space.find_ram(gpa, PAGE_SIZE) is None:
+            return None
+        return self._machine.memory.read(gpa, PAGE_SIZE)
 
     def _number(self, page: bytes | None) -> int:
         if page is None:
@@ -124,7 +137,7 @@ class Profile:
         return self._by([p for p in self._places if p.region is not None], start)
 
     def _name(self, names: Names, place: Place, other: int | None) -> tuple[str, Name]:
-        name = names.name(place.pc, self._pages[place.page], place.privilege == 0, other)
+        name = names.name(place.pc, self._pages[place.page], place.privilege == USER, other)
         return name.function, name
 
     def _by(self, places: Iterable[Place], named: Callable[[Place], tuple[str, Name]]) -> list[Hot]:

@@ -18,6 +18,7 @@ class RegionStatistics:
     compiled: int = 0  # by this process's compiler
     from_disk: int = 0
     refused: int = 0  # what could not be compiled, or found no room
+    given_up: int = 0  # how often all regions were, because code memory was full
     instructions: int = 0  # in those compiled now
     code_bytes: int = 0  # of host code, those from disk too
     compile_seconds: float = 0.0  # in which the compiler process was busy

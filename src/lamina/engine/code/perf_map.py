@@ -1,9 +1,9 @@
 """Names of compiled code for Linux perf: the file /tmp/perf-PID.map, a line for each function.
 
 Specification: Linux `tools/perf/Documentation/jit-interface.txt`: start and size in hexadecimal,
-then the name. perf reads the file when it reports, after the process has ended, so it stays; the
-code of a process is never moved. Called by the command line (`open`) and by whoever places code;
-nothing is written until it is opened. Owned by the process (`perf_map`).
+then the name. perf reads the file when it reports, after the process has ended, so it stays. Where
+code was given up, what lies there later has a later line. Called by the command line (`open`) and
+by whoever places code; nothing is written until it is opened. Owned by the process (`perf_map`).
 """
 
 import os

@@ -16,6 +16,7 @@ import fcntl
 import logging
 import os
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -291,6 +292,19 @@ def code_folder() -> Path:
     """Where compiled code is kept: $XDG_CACHE_HOME/lamina/code, or ~/.cache/lamina/code."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "lamina" / "code"
+
+
+def write_whole(path: Path, contents: bytes) -> None:
+    """Replace a small file at once; OSError if that is impossible."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(contents)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
 
 
 @cache

@@ -34,7 +34,8 @@ from lamina.engine.threaded.sampler import SAMPLER, RegionSeen
 from lamina.engine.vcpu import REQUEST_SAMPLE
 from lamina.isa.arch import Arch
 
-MAX_REWRITTEN = 16  # times that the code of a page may change and be compiled again
+MAX_REWRITTEN = 16  # times that the code of a page may change and be looked at again at once,
+REWRITTEN_SECONDS = 2.0  # and how often after that
 
 
 @cache
@@ -60,7 +61,7 @@ class JitEngine(ThreadedEngine):
         on_notify: Callable[[str, int], None] = lambda event, value: None,
     ) -> None:
         self._generation = 0  # counts how often the code pages went
-        self._rewritten: dict[int, int] = {}  # how often code pages were given a number
+        self._rewritten: dict[int, tuple[int, float]] = {}  # code pages: how often, when last
         self._sample_seconds = 0.0
         self._tiers = [0, 0]  # samples where no region begins, and where one does
         self._compiler = compiler(arch)
@@ -107,11 +108,11 @@ class JitEngine(ThreadedEngine):
 
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
-        begun = time.thread_time()
+        begun = time.perf_counter()
         if self.asked:
             self._tiers[self._region_at(self.vcpu.pc) is not None] += SAMPLER.weight
         self._sample()
-        self._sample_seconds += time.thread_time() - begun
+        self._sample_seconds += time.perf_counter() - begun
 
     def _sample(self) -> None:
         self._leave_old_regions()
@@ -124,9 +125,8 @@ class JitEngine(ThreadedEngine):
         if linked:
             return
         if self._content(page) == 0:
-            times = self._rewritten[page] = self._rewritten.get(page, 0) + 1
-            if times > MAX_REWRITTEN:
-                return  # compiling would not come to an end
+            if not self._settled(page):
+                return
             self._identify(page)
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
@@ -135,6 +135,16 @@ class JitEngine(ThreadedEngine):
             self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)
         if spot is not None:
             self._submit(spot)
+
+    def _settled(self, page: int) -> bool:
+        """Whether a page whose bytes are new is worth a look: if it changes all the time, compiling
+        would not come to an end."""
+        times, last = self._rewritten.get(page, (0, 0.0))
+        now = time.monotonic()
+        if times >= MAX_REWRITTEN and now - last < REWRITTEN_SECONDS:
+            return False
+        self._rewritten[page] = (times + 1, now)
+        return True
 
     def link_ready(self) -> None:
         """Lead records into the regions that are compiled."""

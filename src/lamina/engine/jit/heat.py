@@ -8,19 +8,19 @@ compiled.
 """
 
 import logging
-import os
-import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from lamina.base.bits import PAGE_SIZE
+from lamina.engine.code.store import write_whole
 
 log = logging.getLogger(__name__)
 MAX_ROWS = 20_000
 MAX_HEAT = 1_000_000
-SAVE_SECONDS = 1.0  # at most so often
+SAVE_SECONDS = 1.0  # before the file is written first, and then after twice as long each time
+LEAST = 2  # samples that are worth a row
 _DIGITS = 32  # of a page's digest
 _LONGEST = 9  # digits of a number
 
@@ -35,7 +35,8 @@ class Heat:
         self._lock = threading.Lock()  # guards all below
         self._rows = self._read()
         self._changed = False
-        self._saved = time.monotonic()
+        self._due = time.monotonic() + SAVE_SECONDS
+        self._pause = SAVE_SECONDS
 
     def before(self, digest: str, offset: int) -> int:
         """The samples of a place in earlier runs, and so far in this one."""
@@ -49,7 +50,10 @@ class Heat:
             self._changed = True
             if len(self._rows) >= 2 * MAX_ROWS:
                 self._rows = dict(self._hottest())
-            due = time.monotonic() - self._saved >= SAVE_SECONDS
+            due = time.monotonic() >= self._due
+            if due:
+                self._pause *= 2
+                self._due += self._pause
         if due:
             self.save()
 
@@ -61,23 +65,15 @@ class Heat:
     def save(self) -> None:
         """Write the file, if something changed; a disk that cannot be written is no error."""
         with self._lock:
-            self._saved = time.monotonic()
             if not self._changed or self._path is None:
                 return
             path = self._path
             self._changed = False
             rows = self._hottest()
-        text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in rows)
+        worth = [row for row in rows if row[1] >= LEAST]
+        text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in worth)
         with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=path.parent)
-            try:
-                with os.fdopen(handle, "w") as file:
-                    file.write(text)
-                os.replace(name, path)
-            except OSError:
-                os.unlink(name)
-                raise
+            write_whole(path, text.encode())
 
     def _hottest(self) -> list[tuple[Place, int]]:
         return sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]

@@ -99,6 +99,7 @@ class CompilerService:
             compiled=self._done,
             from_disk=self.library.from_disk,
             refused=self._refused,
+            given_up=self.library.generation,
             instructions=self._instructions,
             code_bytes=self.library.code_bytes,
             compile_seconds=max(0.0, self._spent - FIRST_GUESS * LEARNED),

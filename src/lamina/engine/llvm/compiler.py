@@ -47,7 +47,7 @@ def compile_image(text: str, *, passes: Passes) -> CodeImage:
             module = optimise(text, machine)
         case "region":
             machine = _emitter(CODE_GENERATION)
-            module = _optimise_region(text)
+            module = optimise_region(text)
         case _:
             assert_never(passes)
     return image_of(bytes(machine.emit_object(module)))
@@ -68,7 +68,7 @@ def optimise(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     return module
 
 
-def _optimise_region(text: str) -> llvm.ModuleRef:
+def optimise_region(text: str) -> llvm.ModuleRef:
     """A short list: value numbering and the removal of dead stores took a quarter of the time and
     made code no smaller, as `engine.jit.writer` writes little that is double."""
     machine = _optimiser()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from llvmlite import binding as llvm
 
-from lamina.engine.llvm.compiler import CODE_GENERATION, optimise, target_machine
+from lamina.engine.llvm.compiler import CODE_GENERATION, optimise, optimise_region, target_machine
 
 _HOUSEKEEPING = re.compile(r"\s*\.(?!L)\w+")  # assembler directives: all that is no local label
 
@@ -21,10 +21,11 @@ class Listing(NamedTuple):
     target: str  # the host's triple and CPU
 
 
-def list_function(text: str, name: str) -> Listing:
-    """Compile a module's LLVM assembly as the runtime is compiled, and list one function of it."""
+def list_function(text: str, name: str, *, region: bool = False) -> Listing:
+    """Compile a module's LLVM assembly as the runtime, or a region, is compiled, and list one
+    function of it."""
     machine = target_machine(CODE_GENERATION)
-    module = optimise(text, machine)
+    module = optimise_region(text) if region else optimise(text, machine)
     optimised = str(module.get_function(name)).strip()
     host = _instructions(machine.emit_assembly(module))
     return Listing(optimised, host, f"{machine.triple}, {llvm.get_host_cpu_name()}")

@@ -7,7 +7,9 @@ of theirs is first met. Called by the engines. The compiler process makes what t
 import ctypes
 import hashlib
 import importlib.util
+import os
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from lamina.base.version import __version__
 from lamina.engine.code.arena import LIBRARY, Placed, library_address, process_arena
 from lamina.engine.code.image import CodeImage
 from lamina.engine.code.perf_map import perf_map
-from lamina.engine.code.store import code_store
+from lamina.engine.code.store import code_folder, code_store, write_whole
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
 from lamina.isa.arch import CORE_PACK, Arch
@@ -28,14 +30,33 @@ SOURCES = ("base", "ir", "isa", "engine")  # the folders that make the runtime
 @cache
 def code_version(arch: Arch) -> str:
     """A key for code derived from Lamina's own sources: their contents, LLVM, the host's CPU."""
-    package = Path(lamina.__file__).parent
-    digest = hashlib.sha256()
-    for folder in SOURCES:
-        for file in sorted((package / folder).rglob("*.py")):
-            digest.update(file.relative_to(package).as_posix().encode() + b"\0")
-            digest.update(file.read_bytes())
+    digest = hashlib.sha256(_sources().encode())
     for text in (__version__, _llvm_version(), _host_cpu(), "threaded", arch.name):
         digest.update(text.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _sources() -> str:
+    """A digest of the sources' contents. It is kept in the cache beside their names, sizes and
+    times, as long as these are the same: reading 200 files takes longer than all else here."""
+    package = Path(lamina.__file__).parent
+    files = [file for folder in SOURCES for file in sorted((package / folder).rglob("*.py"))]
+    names = [file.relative_to(package).as_posix() for file in files]
+    facts = [
+        (name, s.st_size, s.st_mtime_ns) for name, s in zip(names, map(os.stat, files), strict=True)
+    ]
+    signature = hashlib.sha256(f"{package} {facts}".encode()).hexdigest()
+    kept = code_folder() / "sources"
+    with suppress(OSError, ValueError):
+        known, _, contents = kept.read_text("ascii").partition(" ")
+        if known == signature and len(contents) == len(signature):
+            return contents
+    digest = hashlib.sha256()
+    for name, file in zip(names, files, strict=True):
+        digest.update(name.encode() + b"\0")
+        digest.update(file.read_bytes())
+    with suppress(OSError):
+        write_whole(kept, f"{signature} {digest.hexdigest()}".encode())
     return digest.hexdigest()
 
 

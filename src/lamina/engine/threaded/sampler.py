@@ -17,6 +17,7 @@ from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
 SECONDS_A_SAMPLE = 0.001
 FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
 MAX_WEIGHT = 16
+IDLE_SECONDS = 0.02  # between looks whether a vCPU runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ class Sampler:
 
     def _run(self) -> None:
         while True:
-            time.sleep(self.weight * SECONDS_A_SAMPLE)
+            busy = bool(self.running())
+            time.sleep(self.weight * SECONDS_A_SAMPLE if busy else IDLE_SECONDS)
             if not self._ask():
                 return
 
