@@ -7,14 +7,17 @@ import pytest
 from bare import DATA, Tables, bare_side, code, satp
 from machines import nothing_compiled
 from stops import compare_stops
-from test_jit_exact import ATOMICS, FLOATS, OFF_THE_END, OFF_THE_END_IN_A_GROUP, WALK
+from test_jit_exact import ATOMICS, CALLS, FLOATS, OFF_THE_END, OFF_THE_END_IN_A_GROUP, WALK
 from test_jit_spaces import LENGTHS, SUPERVISOR, identity
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.base.exits import Exit
+from lamina.engine.jit import engine as jit
+from lamina.engine.jit import hotspots
 from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.lockstep import Side, compare
 from lamina.engine.threaded.engine import ThreadedEngine
+from lamina.engine.vcpu import REQUEST_SAMPLE
 
 DEVICE = 0x1000_0000
 ALIAS, OTHER = 0x4000_0000, 0x5000_0000
@@ -202,3 +205,28 @@ def test_a_run_may_end_at_every_trap(body: str) -> None:
         finally:
             for side in sides:
                 side.close()
+
+
+def test_an_engine_may_be_closed_while_its_code_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hotspots, "WORTH", 0.0)
+    monkeypatch.setattr(hotspots, "FIRST_LOOK", 1)
+    monkeypatch.setattr(hotspots, "OLD_ENOUGH", 0)
+    waited = 0
+    with nothing_compiled():
+        for i in range(8):
+            body = f"li s1, {i}\n" + WALK.replace("li a2, 700", "li a2, 1000000") + CALLS
+            side = bare_side(jit.JitEngine, body.replace("addi a0, a0, 12", "xori a0, a0, 16"))
+            engine = side.engine
+            assert isinstance(engine, jit.JitEngine)
+            service = engine._compiler
+            while not service._others:
+                engine.vcpu.request(REQUEST_SAMPLE)
+                if engine.run(20_000) != Exit.LIMIT:
+                    break
+            waited += bool(service._others)
+            side.close()
+        service.wait()
+    assert waited > 0
+    assert not caplog.records

@@ -93,6 +93,7 @@ class RegionLibrary:
         self.by_address: dict[int, Compiled] = {}
         self.from_disk = self.code_bytes = 0  # regions that were loaded, bytes of all
         self._known: set[str] = set()
+        self._compiled: dict[str, Compiled] = {}  # by key
         self._kept: dict[str, list[str]] = {}  # keys in the store by their first half
         self._placed: list[Placed] = []
         self._old: list[tuple[int, list[Placed]]] = []  # given up, with the generation after them
@@ -122,6 +123,15 @@ class RegionLibrary:
     def at(self, number: int) -> list[Compiled]:
         """The regions with entries in pages of these contents, in the order of their making."""
         return self._at.get(number, [])
+
+    def key(self, region: Region[Step], contents: dict[int, int]) -> str:
+        """What tells this very region from all others."""
+        with self._lock:
+            return self._key(self._about(region, contents))
+
+    def compiled(self, key: str) -> Compiled | None:
+        """The region of a key, if it is in memory."""
+        return self._compiled.get(key)
 
     def knows(self, region: Region[Step], contents: dict[int, int]) -> bool:
         """Whether this very region was compiled, or is being compiled; from now on it is."""
@@ -207,6 +217,7 @@ class RegionLibrary:
         self._at.clear()
         self.by_address.clear()
         self._known.clear()
+        self._compiled.clear()
         for kept in self._store.scan():
             self._kept.setdefault(kept.key[:HALF], []).append(kept.key)
 
@@ -233,6 +244,7 @@ class RegionLibrary:
         name = f"guest {about.pages[start >> PAGE_SHIFT][:12]}+{start % PAGE_SIZE:#x}"
         perf_map().add(placed.address, placed.size, name)
         self.code_bytes += compiled.code_bytes
+        self._compiled[self._key(about)] = compiled
         for number in {contents[e >> PAGE_SHIFT] for e in about.entries}:
             self._at.setdefault(number, []).append(compiled)
         return compiled

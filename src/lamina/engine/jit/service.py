@@ -38,6 +38,7 @@ Done = Callable[[Compiled | None], None]
 class Job:
     """Compile a spot's region; `done` gets it, or None. `contents`: the numbers of its pages."""
 
+    key: str  # of the region in the library
     spot: Spot
     region: Region[Step]
     contents: dict[int, int]
@@ -53,6 +54,7 @@ class CompilerService:
         self.library = library
         self.heat = heat or Heat()
         self._jobs: list[Job] = []
+        self._others: dict[str, list[Done]] = {}  # who else waits for what is asked for, by key
         self._asked = 0
         self._since = 0.0  # since when the compiler process has been busy with what it does now
         self._spent, self._compiled = FIRST_GUESS * LEARNED, LEARNED  # seconds, instructions
@@ -60,20 +62,30 @@ class CompilerService:
         self._changed = threading.Condition()  # guards all above but the library
 
     def submit(self, spot: Spot, contents: dict[int, int], done: Done) -> None:
-        """Queue a region; `done` is called on any thread. If too many wait, the coldest goes."""
+        """Queue a region; `done` is called on any thread. If too many wait, the coldest goes.
+        What was asked for before, by another vCPU, is not compiled twice."""
         region = spot.region
-        if region is None or self.library.knows(region, contents):
+        if region is None:
             done(None)
             return
+        key = self.library.key(region, contents)
         dropped = None
         with self._changed:
-            self._jobs.append(Job(spot, region, contents, done))
+            if key in self._others:
+                self._others[key].append(done)
+                return
+            known = self.library.knows(region, contents)
+            if not known:
+                self._others[key] = []
+                self._jobs.append(Job(key, spot, region, contents, done))
             if len(self._jobs) > MAX_JOBS:
                 dropped = min(self._jobs, key=lambda job: job.spot.heat)
                 self._jobs.remove(dropped)
+        if known:
+            done(self.library.compiled(key))
         if dropped is not None:
             self.library.forget(dropped.region, dropped.contents)
-            dropped.done(None)
+            self._tell(dropped, None)
         self._ask()
 
     def cost(self, instructions: int) -> float:
@@ -130,7 +142,7 @@ class CompilerService:
         self._ask()
 
     def _finish(self, job: Job, compiled: Compiled | None) -> None:
-        job.done(compiled)
+        self._tell(job, compiled)
         with self._changed:
             self._asked -= 1
             if compiled is None:
@@ -139,3 +151,10 @@ class CompilerService:
                 self._done += 1
                 self._instructions += len(job.region.members)
             self._changed.notify_all()
+
+    def _tell(self, job: Job, compiled: Compiled | None) -> None:
+        """All who wait for a region."""
+        with self._changed:
+            others = self._others.pop(job.key, [])
+        for done in (job.done, *others):
+            done(compiled)
