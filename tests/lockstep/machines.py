@@ -37,15 +37,15 @@ def side(engine: MakeEngine, image: Image) -> Side:
 
 
 @contextmanager
-def nothing_compiled() -> Iterator[None]:
+def nothing_compiled(alone: bool = False) -> Iterator[None]:
     """Optimising engines that are made here know nothing of what was compiled before: so what they
-    do depends on the program alone."""
+    do depends on the program only. `alone`: they compile as for a machine of one vCPU."""
     with tempfile.TemporaryDirectory() as folder:
         store = CodeStore(Path(folder), 1 << 24)
         resolve = jit.runtime(RISCV64).resolve
         library = RegionLibrary(jit.code_version(RISCV64), resolve, store)
-        service = CompilerService(RISCV64, library, Heat(Path(folder) / "heat"))
-        with mock.patch.object(jit, "compiler", lambda arch: service):
+        service = CompilerService(RISCV64, library, Heat(Path(folder) / "heat"), alone)
+        with mock.patch.object(jit, "compiler", lambda arch, alone: service):
             yield
         store.close()
 

@@ -24,9 +24,11 @@ HOT = Options(snippets=20, trap_limit=150, hot=True, loops=30)
 
 
 @pytest.fixture(autouse=True)
-def _no_complaints(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Every region can be compiled."""
-    with nothing_compiled():
+def _no_complaints(
+    caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    """Every region can be compiled; for odd seeds as for a machine of one vCPU."""
+    with nothing_compiled(alone=request.node.callspec.params.get("seed", 0) % 2 == 1):
         yield
     assert not [r.getMessage() for r in caplog.get_records("call") if r.name.startswith("lamina")]
 

@@ -85,7 +85,7 @@ def test_what_is_not_surely_written_counts_as_read() -> None:
         ("c.sdsp a0, 24(sp)", Access("x", 2, 24, 8, True)),
         ("fsh fa0, 2(a1)", Access("x", 11, 2, 2, True)),
         ("add a0, a1, a2", None),
-        ("amoadd.w a0, a1, (a2)", None),
+        ("amoadd.w a0, a1, (a2)", Access("x", 12, 0, 4, True, atomic=True)),
         ("lr.w a0, (a1)", Access("x", 11, 0, 4, False)),
         ("sc.w a0, a1, (a2)", None),
         ("cbo.zero (a0)", None),

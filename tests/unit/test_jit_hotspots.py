@@ -73,7 +73,7 @@ def test_what_costs_more_to_compile_must_be_hotter() -> None:
 
 def test_heat_is_that_of_all_the_regions_instructions() -> None:
     source = "nop\n 1:" + "addi a0, a0, -1\n" * 40 + "bnez a0, 1b\n ret"
-    alone, together = Pages(source, cost=0.02), Pages(source, cost=0.02)
+    alone, together = Pages(source, cost=0.04), Pages(source, cost=0.04)
     for _ in range(99):
         for place in range(4, 40, 4):
             assert together.sample(HEAD + place) is None

@@ -21,6 +21,7 @@ class AccessWriter(RegisterWriter):
 
     ram_metadata = RAM
     offset: int  # of the instruction being written
+    alone = False  # one vCPU only: atomic is what is in the right order
 
     def prepare_accesses(self) -> None:
         """Called once before anything is written."""
@@ -154,6 +155,43 @@ class AccessWriter(RegisterWriter):
 
     def atomic_pointer(self, op: Op) -> str:
         return self._host(op, True, f"@region_pointer(ptr %s, i64 {self.use(op.args[0])}")
+
+    def op_rmw(self, op: Op) -> None:
+        if not self.alone:
+            super().op_rmw(op)
+            return
+        kind, width, value = op.attrs["kind"], op.args[1].width, self.use(op.args[1])
+        pointer = self.atomic_pointer(op)
+        old = self.temp(f"load i{width}, ptr {pointer}, align 1{RAM}")
+        match kind:
+            case "swap":
+                new = value
+            case "add" | "and" | "or" | "xor":
+                new = self.temp(f"{kind} i{width} {old}, {value}")
+            case _:
+                order = {"min": "slt", "max": "sgt", "minu": "ult", "maxu": "ugt"}[kind]
+                first = self.temp(f"icmp {order} i{width} {old}, {value}")
+                new = self.temp(f"select i1 {first}, i{width} {old}, i{width} {value}")
+        self.out(f"store i{width} {new}, ptr {pointer}, align 1{RAM}")
+        self.bind(op.results[0], old)
+
+    def op_cas(self, op: Op) -> None:
+        if not self.alone:
+            super().op_cas(op)
+            return
+        width, due, new = op.args[1].width, self.use(op.args[1]), self.use(op.args[2])
+        pointer = self.atomic_pointer(op)
+        old = self.temp(f"load i{width}, ptr {pointer}, align 1{RAM}")
+        same = self.temp(f"icmp eq i{width} {old}, {due}")
+        value = self.temp(f"select i1 {same}, i{width} {new}, i{width} {old}")
+        self.out(f"store i{width} {value}, ptr {pointer}, align 1{RAM}")
+        self.bind(op.results[0], old)
+
+    def op_fence(self, op: Op) -> None:
+        if self.alone:
+            self.out('fence syncscope("singlethread") seq_cst')
+        else:
+            super().op_fence(op)
 
     def op_trap(self, op: Op) -> None:
         cause, tval = (self.use(a) for a in op.args)

@@ -31,7 +31,7 @@ from lamina.engine.threaded.layout import (
 )
 from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.threaded.sampler import SAMPLER, RegionSeen
-from lamina.engine.vcpu import REQUEST_SAMPLE
+from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
 from lamina.isa.arch import Arch
 
 MAX_REWRITTEN = 16  # times that the code of a page may change and be looked at again at once,
@@ -39,11 +39,16 @@ REWRITTEN_SECONDS = 2.0  # and how often after that
 
 
 @cache
-def compiler(arch: Arch) -> CompilerService:
-    """The process's compiler for an architecture."""
-    store = code_store("regions")
-    library = RegionLibrary(code_version(arch), runtime(arch).resolve, store)
-    return CompilerService(arch, library, Heat(code_folder() / f"heat-{arch.name}"))
+def compiler(arch: Arch, alone: bool) -> CompilerService:
+    """The process's compiler for an architecture, for machines of one vCPU or of several."""
+    version = code_version(arch) + (" alone" if alone else "")
+    library = RegionLibrary(version, runtime(arch).resolve, code_store("regions"))
+    return CompilerService(arch, library, _heat(arch), alone)
+
+
+@cache
+def _heat(arch: Arch) -> Heat:
+    return Heat(code_folder() / f"heat-{arch.name}")
 
 
 class JitEngine(ThreadedEngine):
@@ -65,21 +70,24 @@ class JitEngine(ThreadedEngine):
         self._again = False  # the last sample found no code page
         self._sample_seconds = 0.0
         self._tiers = [0, 0]  # samples where no region begins, and where one does
-        self._compiler = compiler(arch)
-        self._spots = HotSpots(
-            self._compiler.decoder,
-            self._view,
-            self._forget,
-            self._compiler.cost,
-            self.eager,
-            self._before,
-        )
+        self._use(compiler(arch, False))  # until it is known to be alone
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
-        self._regions_of = self._compiler.library.generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
         self._arena_words = self._arena_bytes.cast("i")
+
+    def _use(self, service: CompilerService) -> None:
+        """Have regions compiled by, and take them from, a service. Before the engine runs."""
+        self._compiler = service
+        self._spots = HotSpots(
+            service.decoder, self._view, self._forget, service.cost, self.eager, self._before
+        )
+        self._regions_of = service.library.generation
+
+    def set_peers(self, vcpus: list[VCpu]) -> None:
+        super().set_peers(vcpus)
+        self._use(compiler(self.arch, len(vcpus) == 1))
 
     def run(self, budget: int) -> Exit:
         self.running = True  # before it is looked at what is given up

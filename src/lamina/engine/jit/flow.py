@@ -23,13 +23,15 @@ ENDING = REDISPATCH | {"exit"}
 
 @dataclass(slots=True, frozen=True)
 class Access:
-    """The one memory access of an instruction: at register `index` of `file` plus `distance`."""
+    """The one memory access of an instruction: at register `index` of `file` plus `distance`.
+    `atomic`: it reads and writes at once."""
 
     file: str
     index: int
     distance: int
     size: int
     write: bool
+    atomic: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -177,7 +179,7 @@ def _registers(routine: Routine, files: dict[str, int]) -> tuple[int, int, int]:
 def _access(routine: Routine) -> Access | None:
     """The one access of an instruction, if its address is a register plus a constant."""
     ops = [op for op in routine.body.walk() if op.name in ("load", "store", "rmw", "cas", "touch")]
-    if len(ops) != 1 or ops[0].name not in ("load", "store") or ops[0] not in routine.body.ops:
+    if len(ops) != 1 or ops[0].name == "touch" or ops[0] not in routine.body.ops:
         return None
     address, distance = ops[0].args[0].op, 0
     if address.name == "add":
@@ -189,5 +191,6 @@ def _access(routine: Routine) -> Access | None:
     if address.name != "reg.get":
         return None
     index = address.args[0].op.attrs["value"]
-    write = ops[0].name == "store"
-    return Access(address.attrs["file"], index, distance, ops[0].attrs["size"], write)
+    name, size = ops[0].name, ops[0].attrs["size"]
+    atomic = name in ("rmw", "cas")
+    return Access(address.attrs["file"], index, distance, size, name != "load", atomic)

@@ -53,7 +53,7 @@ def groups_of(region: Region[Decoded], part: Part, files: list[str]) -> dict[int
     for offset in part.offsets:
         member = region.members[offset]
         access = member.access
-        if access is not None and offset not in region.entries:
+        if access is not None and not access.atomic and offset not in region.entries:
             register = (access.file, access.index)
             group = active.setdefault(register, Group())
             if not group.take(access.distance, access.size, access.write):

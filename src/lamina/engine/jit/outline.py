@@ -6,6 +6,7 @@ than these (which CSR is written) is decided by the whole decoder. Called by `re
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from lamina.base.bits import U64, signed
@@ -96,6 +97,12 @@ class OutlineDecoder:
                 target = signed(operands[f.jump] & U64, 64)
             links = f.link is not None and operands[f.link] != 0
         return Outline(length, target, f.falls, f.indirect, links, f.ends)
+
+
+@cache
+def outline_decoder(arch: Arch) -> OutlineDecoder:
+    """The process's decoder for an architecture."""
+    return OutlineDecoder(arch)
 
 
 def _form(routine: Routine | None) -> _Form | None:

@@ -35,12 +35,14 @@ PageFinder = Callable[[int], PageView | None]  # by the page's distance from the
 @dataclass(slots=True)
 class Region(Generic[T]):
     """Instructions by offset; control comes in at `entries`, of which the first is the start.
-    `grouped`: neighbouring accesses share a check, which pays unless they lie across pages."""
+    `grouped`: neighbouring accesses share a check, which pays unless they lie across pages.
+    `alone`: the machine has one vCPU, so that nobody sees its accesses in between."""
 
     members: dict[int, T]
     entries: tuple[int, ...]
     pages: dict[int, bytes] = field(default_factory=dict)  # by distance: the bytes compiled
     grouped: bool = True
+    alone: bool = False
 
     @property
     def loops(self) -> bool:

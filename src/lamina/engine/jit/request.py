@@ -23,14 +23,14 @@ from lamina.isa.arch import Arch
 
 ENTRY = "region"  # the function of the image
 
-_HEAD = struct.Struct("<HHHB")  # numbers of pages, entries, members; whether accesses are grouped
+_HEAD = struct.Struct("<HHHBB")  # numbers of pages, entries, members; `grouped`, `alone`
 _OFFSET = struct.Struct("<i")
 
 
-def encode(region: Region[Step]) -> bytes:
-    """The request for a region."""
+def encode(region: Region[Step], alone: bool = False) -> bytes:
+    """The request for a region, for machines of one vCPU or for all."""
     pages, entries, members = region.pages, region.entries, region.members
-    parts = [_HEAD.pack(len(pages), len(entries), len(members), region.grouped)]
+    parts = [_HEAD.pack(len(pages), len(entries), len(members), region.grouped, alone)]
     for number, source in pages.items():
         parts += [_OFFSET.pack(number), source]
     parts += [_OFFSET.pack(offset) for offset in (*entries, *members)]
@@ -48,7 +48,7 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
     """The region that a request asks for."""
     if len(request) < _HEAD.size:
         raise CodeError(f"region: a request of {len(request)} bytes")
-    page_count, entry_count, member_count, grouped = _HEAD.unpack_from(request)
+    page_count, entry_count, member_count, grouped, alone = _HEAD.unpack_from(request)
     page_bytes = page_count * (_OFFSET.size + PAGE_SIZE)
     size = _HEAD.size + page_bytes + (entry_count + member_count) * _OFFSET.size
     few = page_count <= MAX_PAGES + 1 and 0 < entry_count <= MAX_ENTRIES
@@ -71,7 +71,7 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
         raise CodeError("region: an entry is at no instruction")
     if any(o >> PAGE_SHIFT not in pages for o in members):
         raise CodeError("region: an instruction is in no page")
-    return Region(members, entries, pages, bool(grouped))
+    return Region(members, entries, pages, bool(grouped), bool(alone))
 
 
 @cache

@@ -18,7 +18,7 @@ from lamina.engine.compiler.protocol import Kind, Request
 from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
-from lamina.engine.jit.outline import OutlineDecoder, Step
+from lamina.engine.jit.outline import Step, outline_decoder
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.request import encode
 from lamina.engine.statistics import RegionStatistics
@@ -48,11 +48,14 @@ class Job:
 class CompilerService:
     """Has regions of one architecture compiled in the background."""
 
-    def __init__(self, arch: Arch, library: RegionLibrary, heat: Heat | None = None) -> None:
+    def __init__(
+        self, arch: Arch, library: RegionLibrary, heat: Heat | None = None, alone: bool = False
+    ) -> None:
         self._arch = arch
-        self.decoder = OutlineDecoder(arch)
+        self.decoder = outline_decoder(arch)
         self.library = library
         self.heat = heat or Heat()
+        self._alone = alone
         self._jobs: list[Job] = []
         self._others: dict[str, list[Done]] = {}  # who else waits for what is asked for, by key
         self._asked = 0
@@ -121,7 +124,9 @@ class CompilerService:
                 if self._asked == 0:
                     self._since = time.monotonic()
                 self._asked += 1
-            request = Request(Kind.REGION, self._arch.source, region=encode(job.region))
+            request = Request(
+                Kind.REGION, self._arch.source, region=encode(job.region, self._alone)
+            )
             if not compiler_process().submit(request, partial(self._answered, job)):
                 self._finish(job, None)
 

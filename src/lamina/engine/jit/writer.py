@@ -75,6 +75,7 @@ class RegionWriter(AccessWriter):
         self.prepare_accesses()
         self.name = name
         self.region = region
+        self.alone = region.alone
         self.offset = start
         self.member: Decoded = region.members[start]
         self._parts = parts_of(region)
