@@ -36,7 +36,7 @@ from lamina.engine.threaded.sampler import SAMPLER, Observer, RegionSeen, Sample
 from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
-ARENA_BYTES = 1 << 30  # address space for code pages; memory is only used as pages are filled
+ARENA_BYTES = 384 << 20  # a vCPU's code pages, 10,000 of them; without room all begin anew
 MAX_PEERS = 64  # the bits of a mask
 EXACT_MARGIN = PAGE_RECORDS + 512 + 64  # straight code may overshoot a budget by less than this
 
