@@ -138,7 +138,7 @@ def _watch(command: list[str], seconds: float, environment: dict[str, str]) -> O
                     ran = sum(line.startswith(b"RAN ") for line in lines)
                     outcome.results += ran
                     heard = now if ran else heard
-                    odd = (b"DIFFERENT", b"FAILED", b"lamina:")
+                    odd = (b"DIFFERENT", b"FAILED")
                     outcome.troubles += [x.decode() for x in lines if x.startswith(odd)]
                 if now - heard > SILENCE:
                     outcome.troubles.append(f"no result for {SILENCE:.0f} s")

@@ -36,7 +36,8 @@ from lamina.engine.threaded.sampler import SAMPLER, Observer, RegionSeen, Sample
 from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
-ARENA_BYTES = 384 << 20  # a vCPU's code pages, 10,000 of them; without room all begin anew
+ARENA_BYTES = 384 << 20  # code pages of a machine, 10,000 of them; without room all begin anew
+LEAST_ARENA = 96 << 20  # of each vCPU
 MAX_PEERS = 64  # the bits of a mask
 EXACT_MARGIN = PAGE_RECORDS + 512 + 64  # straight code may overshoot a budget by less than this
 
@@ -69,6 +70,7 @@ class ThreadedEngine:
         self._on_notify = on_notify
         self._runtime = runtime(arch)
         self._arena = reserve(ARENA_BYTES, "code arena")
+        self._arena_size = ARENA_BYTES  # what is used of it
         self._arena_anchor = (ctypes.c_char * ARENA_BYTES).from_buffer(self._arena)
         self._arena_start = ctypes.addressof(self._arena_anchor)
         self._arena_bytes = memoryview(self._arena)
@@ -129,7 +131,7 @@ class ThreadedEngine:
             cells.madvise(mmap.MADV_DONTNEED)
         start = ctypes.addressof(self._arena_anchor)
         self._word("arena_next", start)
-        self._word("arena_end", start + ARENA_BYTES - CODE_PAGE)
+        self._word("arena_end", start + self._arena_size - CODE_PAGE)
         self._runtime.tlb_flush(self.vcpu.address)
 
     def set_time(self, offset: int, divisor: int, deterministic: bool) -> None:
@@ -142,6 +144,9 @@ class ThreadedEngine:
     def set_peers(self, vcpus: list[VCpu]) -> None:
         """All vCPUs of the machine, this one too, each run by an engine of this kind: fences for
         them need not leave compiled code."""
+        # A guest's pages come to hold code and cease to: code pages would fill all of the arenas.
+        self._arena_size = min(max(ARENA_BYTES // len(vcpus), LEAST_ARENA), ARENA_BYTES)
+        self._word("arena_end", self._arena_start + self._arena_size - CODE_PAGE)
         if len(vcpus) <= MAX_PEERS:
             self._peers = (ctypes.c_uint64 * len(vcpus))(*(vcpu.address for vcpu in vcpus))
             self._word("peers", ctypes.addressof(self._peers))
