@@ -26,6 +26,8 @@ class Process:
     def __init__(self) -> None:
         self.asked: list[tuple[Request, Callable[[bytes | None], None]]] = []
         self.full = False
+        self.running = True
+        self.answer_seconds = 0.01
 
     def submit(self, request: Request, done: Callable[[bytes | None], None]) -> bool:
         if not self.full:

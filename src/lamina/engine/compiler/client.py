@@ -1,4 +1,6 @@
-"""The VM's side of the compiler process: started at the first request, asked, and reaped.
+"""The VM's side of the compiler process: started at a request, asked, and reaped. It takes some 100
+MB, and most guests come to a state where nothing is compiled any more: so it ends when it has been
+idle for a while, and the next request starts another one.
 
 A compiler that dies or answers garbage is told of once, in one line; from then on every request is
 answered with nothing, and the guest runs on in the threaded engine.
@@ -7,6 +9,7 @@ answered with nothing, and the guest runs on in the threaded engine.
 import atexit
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 4_096  # requests
+IDLE_SECONDS = 1.5
 CLOSE_SECONDS = 5.0  # for the child to end when its pipe is closed, before it is killed
 
 # -P: no module is taken from the current folder.
@@ -43,8 +47,15 @@ class CompilerProcess:
         self._reader: threading.Thread | None = None
         self._waiting: dict[int, Done] = {}
         self._number = 0
+        self.answer_seconds = 0.0  # of the compiler's CPU time for the answer that is told of now
         self._broken = False  # or ended for good
+        self._registered = False  # to be closed when this process ends
         self._lock = threading.Lock()  # guards all above, and the request pipe
+
+    @property
+    def running(self) -> bool:
+        """Whether a request need not wait for a process to start."""
+        return self._child is not None
 
     def submit(self, request: Request, done: Done) -> bool:
         """Ask for an image; `done` gets it, encoded, or None, on the reader thread. False if there
@@ -87,8 +98,12 @@ class CompilerProcess:
             self._broken |= for_good
             child, self._child = self._child, None
             reader, self._reader = self._reader, None
-        if child is None:
-            return
+        if child is not None:
+            self._reap(child)
+        if reader is not None and reader is not threading.current_thread():
+            reader.join()
+
+    def _reap(self, child: "subprocess.Popen[bytes]") -> None:
         import subprocess
 
         with suppress(OSError):
@@ -98,8 +113,6 @@ class CompilerProcess:
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
             child.wait()
-        if reader is not None and reader is not threading.current_thread():
-            reader.join()
 
     # -- the child -----------------------------------------------------------------------------
     def _start(self) -> bool:
@@ -127,7 +140,9 @@ class CompilerProcess:
             target=self._read, args=(self._child,), name="lamina-compiler", daemon=True
         )
         self._reader.start()
-        atexit.register(self.close, for_good=True)
+        if not self._registered:
+            self._registered = True
+            atexit.register(self.close, for_good=True)
         return True
 
     def _pipe(self, name: str) -> BinaryIO:
@@ -143,7 +158,7 @@ class CompilerProcess:
         why = "has ended"
         try:
             with cast(BinaryIO, child.stdout) as pipe:
-                while self._take_answer(pipe):
+                while not self._ended_idle(child, pipe) and self._take_answer(pipe):
                     pass
         except (CodeError, OSError) as error:
             why = f"answers garbage ({error})"
@@ -155,6 +170,20 @@ class CompilerProcess:
         for done in left.values():
             done(None)
 
+    def _ended_idle(self, child: "subprocess.Popen[bytes]", pipe: BinaryIO) -> bool:
+        """Wait while nothing is asked; whether that was for so long that the process was ended."""
+        while True:
+            with self._lock:
+                if self._waiting or self._child is not child:
+                    return False
+            ready, _, _ = select.select([pipe], [], [], IDLE_SECONDS)
+            with self._lock:
+                if ready or self._waiting or self._child is not child:
+                    return False
+                self._child = self._reader = None
+            self._reap(child)
+            return True
+
     def _take_answer(self, pipe: BinaryIO) -> bool:
         """The next answer to who waits for it; False at the end."""
         body = receive(pipe)
@@ -165,6 +194,7 @@ class CompilerProcess:
             done = self._waiting.pop(answer.number, None)
         if done is None:
             raise CodeError("an answer that nobody waits for")
+        self.answer_seconds = answer.seconds
         if answer.outcome == Outcome.ERROR:
             log.warning("the compiler: %s", answer.content.decode(errors="replace")[:400])
         try:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import BinaryIO
 
+from lamina.base.bits import U32
 from lamina.base.errors import CodeError
 
 MAX_MESSAGE = 128 << 20
 
 _LENGTH = struct.Struct("<I")
 _REQUEST = struct.Struct("<QBHH")  # number, kind, bytes of the architecture's and the pack's name
-_ANSWER = struct.Struct("<QB")  # number, outcome
+_ANSWER = struct.Struct("<QBI")  # number, outcome, microseconds
 
 
 class Kind(IntEnum):
@@ -70,16 +71,18 @@ class Answer:
     number: int
     outcome: Outcome
     content: bytes = b""
+    seconds: float = 0.0  # of CPU time that it took
 
     def encode(self) -> bytes:
-        return _ANSWER.pack(self.number, self.outcome) + self.content
+        microseconds = min(int(self.seconds * 1e6), U32)
+        return _ANSWER.pack(self.number, self.outcome, microseconds) + self.content
 
     @staticmethod
     def decode(body: bytes) -> "Answer":
         """CodeError if it is no answer."""
         try:
-            number, outcome = _ANSWER.unpack_from(body)
-            return Answer(number, Outcome(outcome), body[_ANSWER.size :])
+            number, outcome, microseconds = _ANSWER.unpack_from(body)
+            return Answer(number, Outcome(outcome), body[_ANSWER.size :], microseconds / 1e6)
         except (struct.error, ValueError) as error:
             raise CodeError(f"compiler: not an answer ({error})") from None
 

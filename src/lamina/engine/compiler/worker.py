@@ -11,7 +11,9 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import BinaryIO, assert_never
@@ -61,7 +63,10 @@ class Worker:
         while True:
             _, _, number, request = self._waiting.get()
             try:
-                send(self._answers, self._answer(number, request).encode())
+                begun = time.process_time()
+                answer = self._answer(number, request)
+                spent = time.process_time() - begun
+                send(self._answers, replace(answer, seconds=spent).encode())
             except OSError:
                 return
 

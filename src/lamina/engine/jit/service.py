@@ -6,7 +6,6 @@ can overtake. Answers come on its client's thread. One service for a process and
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
 from lamina.engine.jit.heat import Heat
-from lamina.engine.jit.hotspots import Spot
+from lamina.engine.jit.hotspots import Spot, worth
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.outline import Step, outline_decoder
 from lamina.engine.jit.region import Region
@@ -28,6 +27,7 @@ log = logging.getLogger(__name__)
 AHEAD = 2  # regions that the compiler process has at a time
 MAX_JOBS = 500  # that wait
 INSTRUCTIONS_A_REGION = 25  # what a region costs beside its instructions, in instructions
+STARTUP_SECONDS = 0.35  # of CPU time, until a compiler process is ready
 FIRST_GUESS = 0.0002  # seconds an instruction
 LEARNED = 1000  # instructions that make the first guess forgotten
 
@@ -59,7 +59,6 @@ class CompilerService:
         self._jobs: list[Job] = []
         self._others: dict[str, list[Done]] = {}  # who else waits for what is asked for, by key
         self._asked = 0
-        self._since = 0.0  # since when the compiler process has been busy with what it does now
         self._spent, self._compiled = FIRST_GUESS * LEARNED, LEARNED  # seconds, instructions
         self._done, self._refused, self._instructions = 0, 0, 0  # regions, those not; in the first
         self._changed = threading.Condition()  # guards all above but the library
@@ -92,8 +91,8 @@ class CompilerService:
         self._ask()
 
     def cost(self, instructions: int) -> float:
-        """Seconds that it will take to compile so many instructions, by what it took so far: more
-        on a slow or busy host."""
+        """Seconds of CPU time that it will take to compile so many instructions, by what it took
+        so far."""
         return (instructions + INSTRUCTIONS_A_REGION) * self._spent / self._compiled
 
     def statistics(self) -> RegionStatistics:
@@ -110,19 +109,32 @@ class CompilerService:
 
     def wait(self) -> None:
         """Until everything submitted so far is done; for tests."""
+        self._ask(surely=True)
         with self._changed:
             self._changed.wait_for(lambda: not self._jobs and not self._asked)
 
-    def _ask(self) -> None:
+    def look_again(self) -> None:
+        """What waits for a compiler process may have become hot enough to start one."""
+        if self._jobs and not self._asked:
+            self._ask()
+
+    def _is_worth_starting(self) -> bool:
+        """Whether what waits is worth a compiler process; one that runs costs nothing more."""
+        if self._asked or compiler_process().running:
+            return True
+        seconds = sum(self.cost(len(job.region.members)) for job in self._jobs)
+        return worth(sum(job.spot.heat for job in self._jobs), seconds + STARTUP_SECONDS)
+
+    def _ask(self, surely: bool = False) -> None:
         """Give the compiler process what is hottest, if it is not busy."""
         while True:
             with self._changed:
                 if not self._jobs or self._asked >= AHEAD:
                     return
+                if not surely and not self._is_worth_starting():
+                    return
                 job = max(self._jobs, key=lambda job: job.spot.heat)
                 self._jobs.remove(job)
-                if self._asked == 0:
-                    self._since = time.monotonic()
                 self._asked += 1
             request = Request(
                 Kind.REGION, self._arch.source, region=encode(job.region, self._alone)
@@ -139,10 +151,8 @@ class CompilerService:
             except CodeError as error:
                 log.warning("a region is not used: %s", error)
         with self._changed:
-            now = time.monotonic()
-            self._spent += now - self._since
+            self._spent += compiler_process().answer_seconds
             self._compiled += len(job.region.members) + INSTRUCTIONS_A_REGION
-            self._since = now
         self._finish(job, compiled)
         self._ask()
 
