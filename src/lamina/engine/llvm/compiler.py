@@ -6,7 +6,7 @@ from typing import Literal, assert_never
 
 from llvmlite import binding as llvm
 
-from lamina.engine.code.elf import image_of
+from lamina.engine.code.elf import image_of, stencils_of
 from lamina.engine.code.image import CodeImage
 
 CODE_GENERATION = 1  # LLVM's level for machine code: at 2 it takes longer for the same speed
@@ -20,6 +20,12 @@ def _set_options() -> None:
     """Once for the process. Loop strength reduction gives each pointer of a loop over guest memory
     registers of its own, which x86-64 has not."""
     llvm.set_option("lamina", "-disable-lsr")
+
+
+def _select_quickly(on: bool) -> None:
+    """Whether functions are selected by LLVM's FastISel, as far as it goes: the rest is, as it is
+    without, by the selection DAG. For all that is emitted from now on."""
+    llvm.set_option("lamina", f"-fast-isel={int(on)}")
 
 
 def target_machine(level: int) -> llvm.TargetMachine:
@@ -43,14 +49,24 @@ def compile_image(text: str, *, passes: Passes) -> CodeImage:
     (declare them dso_local), the ones it defines without `internal` become symbols."""
     match passes:
         case "runtime" | "cold":
+            _select_quickly(False)
             machine = _emitter(CODE_GENERATION if passes == "runtime" else 0)
             module = optimise(text, machine)
         case "region":
             machine = _emitter(CODE_GENERATION)
             module = optimise_region(text)
+            # For two thirds of the time the quick selection of instructions makes code as good, but
+            # where there is floating point.
+            _select_quickly("constrained" not in text)
         case _:
             assert_never(passes)
     return image_of(bytes(machine.emit_object(module)))
+
+
+def compile_stencils(text: str) -> CodeImage:
+    """The functions of a module as pieces to copy (`code.elf.stencils_of`)."""
+    machine = _emitter(CODE_GENERATION)
+    return stencils_of(bytes(machine.emit_object(optimise(text, machine))))
 
 
 def optimise(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
