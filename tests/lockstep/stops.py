@@ -7,12 +7,30 @@ the other side to the same number of instructions.
 
 import random
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from lamina.base.exits import Exit
-from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.lockstep import Side, compare
 from lamina.engine.threaded.layout import SAMPLE
-from lamina.engine.vcpu import ALWAYS_PENDING
+from lamina.engine.vcpu import ALWAYS_PENDING, VCpu
+from lamina.isa.arch import Arch
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """An engine of the kind that makes code for the guest."""
+
+    arch: Arch
+    vcpu: VCpu
+
+    def run_for(self, budget: int) -> int:
+        """Run to the first boundary behind so many instructions; the runtime's exit code."""
+
+    def compile_here(self) -> None:
+        """Make code for where it is."""
+
+    def _served(self, code: int) -> bool: ...
+
 
 Difference = tuple[str, int, int]
 
@@ -28,7 +46,7 @@ def compare_stops(
     """What differs at the first stop where anything does; `b` is the optimising side. Both end
     when the guest waits, or after `limit` instructions. `poke` is done to both at each stop."""
     engine = b.engine
-    assert isinstance(engine, EagerJitEngine)
+    assert isinstance(engine, Stoppable)
     pending = engine.arch.layout.index["pending"]
     while engine.vcpu.icount < limit:
         engine.vcpu.words[pending] = ALWAYS_PENDING

@@ -2,10 +2,11 @@
 at traps."""
 
 import random
+import sys
 
 import pytest
 from bare import DATA, Tables, bare_side, code, satp
-from machines import nothing_compiled
+from machines import EagerBaselineEngine, MakeEngine, nothing_compiled
 from stops import compare_stops
 from test_jit_exact import ATOMICS, CALLS, FLOATS, OFF_THE_END, OFF_THE_END_IN_A_GROUP, WALK
 from test_jit_spaces import LENGTHS, SUPERVISOR, identity
@@ -18,6 +19,15 @@ from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.lockstep import Side, compare
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.vcpu import REQUEST_SAMPLE
+
+# What is compared with handlers: regions, or baseline code. The fixture sets it for each test.
+FastEngine: MakeEngine = EagerJitEngine
+
+
+@pytest.fixture(autouse=True, params=[EagerJitEngine, EagerBaselineEngine], ids=["jit", "baseline"])
+def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "FastEngine", request.param)
+
 
 DEVICE = 0x1000_0000
 ALIAS, OTHER = 0x4000_0000, 0x5000_0000
@@ -65,7 +75,7 @@ def test_devices_in_loops_and_groups(lengths: tuple[int, ...]) -> None:
         bnez a2, 1b
     """
     with nothing_compiled():
-        a, b = bare_side(ThreadedEngine, body), bare_side(EagerJitEngine, body)
+        a, b = bare_side(ThreadedEngine, body), bare_side(FastEngine, body)
         devices = []
         for side in (a, b):
             device = Recorder()
@@ -102,7 +112,7 @@ def test_equal_pages_follow_each_other(lengths: tuple[int, ...]) -> None:
         bnez s6, 2b
     """
     with nothing_compiled():
-        sides = [bare_side(make, body, more=pages) for make in (ThreadedEngine, EagerJitEngine)]
+        sides = [bare_side(make, body, more=pages) for make in (ThreadedEngine, FastEngine)]
         try:
             assert not compare_stops(*sides, random.Random(1), 100_000, lengths)
             assert sides[1].engine.vcpu.reg("x", 9) == 80 * 3 + 20 * 2
@@ -142,7 +152,7 @@ def test_a_page_has_another_neighbour_at_another_address(lengths: tuple[int, ...
         bnez s6, 2b
     """
     with nothing_compiled():
-        sides = [bare_side(make, body, tables, pages) for make in (ThreadedEngine, EagerJitEngine)]
+        sides = [bare_side(make, body, tables, pages) for make in (ThreadedEngine, FastEngine)]
         try:
             assert not compare_stops(*sides, random.Random(1), 100_000, lengths)
             high = sides[1].engine.vcpu.reg("x", 9)
@@ -165,7 +175,7 @@ def test_code_changes_from_outside(lengths: tuple[int, ...]) -> None:
     with nothing_compiled():
         sides = [
             bare_side(make, body, more={at: code(loop, at)})
-            for make in (ThreadedEngine, EagerJitEngine)
+            for make in (ThreadedEngine, FastEngine)
         ]
 
         def poke(side: Side) -> None:
@@ -191,7 +201,7 @@ def test_code_changes_from_outside(lengths: tuple[int, ...]) -> None:
 )
 def test_a_run_may_end_at_every_trap(body: str) -> None:
     with nothing_compiled():
-        sides = [bare_side(make, body) for make in (ThreadedEngine, EagerJitEngine)]
+        sides = [bare_side(make, body) for make in (ThreadedEngine, FastEngine)]
         try:
             for side in sides:
                 assert isinstance(side.engine, ThreadedEngine)

@@ -1,10 +1,11 @@
 """Directed programs on the optimising engine: exact state wherever it stops, and in every trap."""
 
 import random
+import sys
 
 import pytest
 from bare import DATA, END, Tables, bare_side, satp, traps
-from machines import nothing_compiled
+from machines import EagerBaselineEngine, MakeEngine, nothing_compiled
 from stops import compare_stops
 
 from lamina.base.bits import PAGE_SIZE
@@ -12,6 +13,15 @@ from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.lockstep import Side, compare
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
+
+# What is compared with handlers: regions, or baseline code. The fixture sets it for each test.
+FastEngine: MakeEngine = EagerJitEngine
+
+
+@pytest.fixture(autouse=True, params=[EagerJitEngine, EagerBaselineEngine], ids=["jit", "baseline"])
+def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "FastEngine", request.param)
+
 
 WALK = f"""
     li a0, {DATA}
@@ -191,7 +201,7 @@ PROGRAMS = {
 
 
 def sides(body: str, tables: Tables | None = None) -> tuple[Side, Side]:
-    return bare_side(ThreadedEngine, body, tables), bare_side(EagerJitEngine, body, tables)
+    return bare_side(ThreadedEngine, body, tables), bare_side(FastEngine, body, tables)
 
 
 @pytest.mark.parametrize("lengths", [(1,), (1, 9, 70), (2000, 1)], ids=str)

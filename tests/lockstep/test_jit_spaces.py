@@ -2,11 +2,12 @@
 work together."""
 
 import random
+import sys
 import threading
 
 import pytest
 from bare import BASE, DATA, FULL, RAM, Tables, bare_side, code, satp
-from machines import nothing_compiled
+from machines import EagerBaselineEngine, MakeEngine, nothing_compiled
 from stops import compare_stops
 
 from lamina.base.bits import PAGE_SIZE
@@ -17,6 +18,15 @@ from lamina.engine.lockstep import Side, compare
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
 from lamina.testing.random_layout import entry
+
+# What is compared with handlers: regions, or baseline code. The fixture sets it for each test.
+FastEngine: MakeEngine = EagerJitEngine
+
+
+@pytest.fixture(autouse=True, params=[EagerJitEngine, EagerBaselineEngine], ids=["jit", "baseline"])
+def fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "FastEngine", request.param)
+
 
 CALLEE = 0x4000_0000  # where the page lies that gives way to another
 FIRST, SECOND = DATA, DATA + PAGE_SIZE  # the two pages
@@ -46,7 +56,7 @@ def identity(tables: Tables, root: int) -> None:
 def check(body: str, tables: Tables, lengths: tuple[int, ...], s1: int) -> None:
     with nothing_compiled():
         a = bare_side(ThreadedEngine, body, tables, PAGES)
-        b = bare_side(EagerJitEngine, body, tables, PAGES)
+        b = bare_side(FastEngine, body, tables, PAGES)
         try:
             assert not compare_stops(a, b, random.Random(4), 100_000, lengths)
             assert not compare(a, b)
@@ -126,7 +136,7 @@ def test_a_loop_runs_on_into_a_page_that_is_mapped_anew(lengths: tuple[int, ...]
     pages = {**halves, third + PAGE_SIZE - 16: head}
     with nothing_compiled():
         a = bare_side(ThreadedEngine, body, tables, pages)
-        b = bare_side(EagerJitEngine, body, tables, pages)
+        b = bare_side(FastEngine, body, tables, pages)
         try:
             assert not compare_stops(a, b, random.Random(4), 100_000, lengths)
             assert b.engine.vcpu.reg("x", 23) == 160
@@ -232,7 +242,7 @@ def close(sides: list[Side]) -> None:
 
 def test_two_harts_in_turn_leave_what_the_threaded_engine_leaves() -> None:
     with nothing_compiled():
-        one, other = harts(ThreadedEngine, HARTS), harts(EagerJitEngine, HARTS)
+        one, other = harts(ThreadedEngine, HARTS), harts(FastEngine, HARTS)
         try:
             rng = random.Random(5)
             for _ in range(60):
@@ -246,7 +256,7 @@ def test_two_harts_in_turn_leave_what_the_threaded_engine_leaves() -> None:
 
 @pytest.mark.parametrize(
     ("make", "body", "count"),
-    [(jit.JitEngine, HARTS, 6000), (EagerJitEngine, HARTS, 6000), (jit.JitEngine, TURNS, 120)],
+    [(jit.JitEngine, HARTS, 6000), (FastEngine, HARTS, 6000), (jit.JitEngine, TURNS, 120)],
     ids=["locks", "locks-eager", "turns"],
 )
 def test_two_harts_at_once_lose_nothing(

@@ -9,8 +9,8 @@ import pytest
 
 from lamina.base.errors import CodeError
 from lamina.engine.code.arena import CodeArena, library_address
-from lamina.engine.code.elf import image_of
-from lamina.engine.llvm.compiler import compile_image
+from lamina.engine.code.elf import END, image_of
+from lamina.engine.llvm.compiler import compile_image, compile_stencils
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="objects are read for x86-64"
@@ -122,3 +122,37 @@ def test_thread_local_data_is_refused() -> None:
 def test_what_is_no_object_is_refused(blob: bytes) -> None:
     with pytest.raises(CodeError):
         image_of(blob)
+
+
+STENCILS = """
+@"hole.a" = external global i8, !absolute_symbol !{i64 0, i64 2048}
+@numbers = internal constant [2 x i64] [i64 10, i64 20]
+declare dso_local i64 @next(i64)
+define i64 @"add"(i64 %x) section ".text.add" {
+  %y = add i64 %x, ptrtoint (ptr @"hole.a" to i64)
+  %r = musttail call i64 @next(i64 %y)
+  ret i64 %r
+}
+define i64 @"two"(i64 %x) section ".text.two" { ret i64 2 }
+define i64 @"constants"(i64 %i) section ".text.constants" {
+  %p = getelementptr inbounds i64, ptr @numbers, i64 %i
+  %r = load i64, ptr %p
+  ret i64 %r
+}
+"""
+
+
+def test_functions_in_sections_of_their_own_become_pieces() -> None:
+    image = compile_stencils(STENCILS)
+    assert set(image.symbols) == {"add", "two", END}, "what needs constants is left out"
+    size = image.symbols["two"] - image.symbols["add"]
+    mine = [r for r in image.relocations if r.offset < size]
+    assert mine == list(image.relocations)
+    assert [(r.symbol, r.kind) for r in mine] == [("hole.a", "abs32"), ("next", "pc32")]
+    assert mine[1].offset == size - 4, "a jump to what follows is at the end"
+    assert image.symbols[END] < len(image.text)
+
+
+def test_pieces_are_not_placed(arena: CodeArena) -> None:
+    with pytest.raises(CodeError, match="outside of stencils"):
+        arena.place(compile_stencils(STENCILS), lambda name: arena.start)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
+from lamina.engine.compiler import client
 from lamina.engine.compiler.client import COMMAND, CompilerProcess
 from lamina.engine.compiler.protocol import Answer, Kind, Outcome, Request
 from lamina.engine.compiler.worker import architecture
@@ -246,3 +247,23 @@ def test_a_machine_with_its_runtime_in_the_cache_loads_no_llvm() -> None:
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
         )
     assert ended.stdout.splitlines()[-1] == "[] None"
+
+
+def test_it_ends_when_it_is_idle_and_another_one_starts(
+    compiler: CompilerProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(client, "IDLE_SECONDS", 0.05)
+    assert compiler.compile(REGION) is not None
+    first, reader = child(compiler), compiler._reader
+    assert reader is not None
+    reader.join(30)
+    assert not compiler.running
+    assert first.returncode == 0, "it was reaped"
+    assert compiler.compile(REGION) is not None
+    assert compiler._child is not first
+    assert not caplog.records
+
+
+def test_an_answer_says_what_it_took(compiler: CompilerProcess) -> None:
+    assert compiler.compile(REGION) is not None
+    assert 0.0001 < compiler.answer_seconds < 10

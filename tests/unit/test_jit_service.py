@@ -1,5 +1,6 @@
 """What is to be compiled, and who is told, with a compiler process that is a stand-in."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,33 @@ def test_a_compiler_that_takes_no_more_is_no_error(
     process.full = True
     assert submit(service) == [None]
     service.wait()
+
+
+def test_a_process_is_started_when_what_waits_is_worth_it(
+    service: CompilerService, process: Process
+) -> None:
+    process.running = False
+    cold = submit(service, 1, heat=1)
+    assert (process.asked, cold) == ([], [])
+    service.look_again()
+    assert process.asked == []
+    hot = submit(service, 2, heat=10_000)
+    assert len(process.asked) == AHEAD
+    process.answer()
+    process.answer()
+    assert None not in (*hot, *cold)
+    assert len(hot) == len(cold) == 1
+
+
+def test_whoever_waits_for_all_does_not_wait_for_more_heat(
+    service: CompilerService, process: Process
+) -> None:
+    process.running = False
+    answers = submit(service, 1, heat=1)
+    waiting = threading.Thread(target=service.wait)
+    waiting.start()
+    while not process.asked:
+        assert waiting.is_alive()
+    process.answer()
+    waiting.join()
+    assert len(answers) == 1

@@ -50,6 +50,7 @@ def _tiers(seen: EngineStatistics) -> Iterator[Row]:
         return
     for name, samples in (
         ("compiled regions", seen.compiled_samples),
+        ("baseline code", seen.baseline_samples),
         ("threaded", seen.threaded_samples),
     ):
         yield Row("time by tier", name, _share(samples, seen.samples), f"{samples:,} samples")
@@ -74,6 +75,8 @@ def _code(seen: EngineStatistics) -> Iterator[Row]:
         return
     yield Row("code pages", "made", f"{seen.code_pages:,}")
     yield Row("code pages", "changed, decoded anew", f"{seen.changed_pages:,}")
+    note = f"{seen.baseline_instructions:,} instructions"
+    yield Row("code pages", "baseline blocks made", f"{seen.baseline_blocks:,}", note)
     yield Row("TLB", "misses, data", f"{seen.data_misses:,}")
     yield Row("TLB", "misses, code", f"{seen.fetch_misses:,}")
     yield Row("TLB", "code all spaces have", f"{seen.shared_fetches:,}")

@@ -17,11 +17,11 @@ from typing import NamedTuple
 from lamina.base.bits import PAGE_SIZE
 from lamina.base.errors import ConfigError
 from lamina.debug.symbols import Name, Names
-from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE, RegionSeen, Sample
+from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE, STEADY, RegionSeen, Sample
 from lamina.engine.vcpu import VCpu
 from lamina.machine import Machine
 
-MAX_RATE = round(1 / SECONDS_A_SAMPLE)
+MAX_RATE = round(STEADY / SECONDS_A_SAMPLE)
 MAX_PAGES = 4096  # 16 MiB of guest code that is remembered
 MAX_PLACES = 1 << 18
 USER = 0

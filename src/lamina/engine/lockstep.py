@@ -159,20 +159,19 @@ def compare(
 
 
 def _compare_state(a: VCpu, b: VCpu) -> list[tuple[str, int, int]]:
+    """Everything but the engines' own words, and the discard registers."""
     layout = a.arch.layout
-    common = len(StateLayout.COMMON)
-    words = range(common, layout.words)
-    same = (
-        a.words[common : layout.words].tobytes() == b.words[common : layout.words].tobytes()
-        and a.pc == b.pc
-        and a.icount == b.icount
-    )
-    if same:
+    if a.words[: layout.words].tobytes() == b.words[: layout.words].tobytes():
         return []
-    names = {at: name for name, at in layout.index.items() if at in words}
-    what = [(n, a.get(n), b.get(n)) for n in ("pc", "icount") if a.get(n) != b.get(n)]
-    # Words without a name are the discard registers.
-    return what + [
+    files = layout.files.values()
+    names = {
+        layout.file_base[f.name] + i: f"{f.prefix or f.name}{i}"
+        for f in files
+        for i in range(f.count)
+    }
+    own = set(StateLayout.COMMON) - {"pc", "icount"}
+    names |= {at: name for name, at in layout.index.items() if name not in own}
+    return [
         (name, a.words[at], b.words[at])
         for at, name in sorted(names.items())
         if a.words[at] != b.words[at]

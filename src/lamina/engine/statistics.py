@@ -21,7 +21,7 @@ class RegionStatistics:
     given_up: int = 0  # how often all regions were, because code memory was full
     instructions: int = 0  # in those compiled now
     code_bytes: int = 0  # of host code, those from disk too
-    compile_seconds: float = 0.0  # in which the compiler process was busy
+    compile_seconds: float = 0.0  # of CPU time, that took
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,13 @@ class EngineStatistics:
     cpu_seconds: float = 0.0  # of the vCPU's thread; the machine fills it in
 
     compiled_samples: int = 0  # found where a compiled region begins
+    baseline_samples: int = 0  # found where baseline code is entered
     threaded_samples: int = 0  # found elsewhere
     sample_seconds: float = 0.0  # of the thread, in looking at samples: forming, linking regions
 
     code_pages: int = 0  # made
+    baseline_instructions: int = 0  # in these blocks
+    baseline_blocks: int = 0  # compiled by the baseline compiler
     changed_pages: int = 0  # found different from memory, and decoded anew
     data_misses: int = 0  # data translations entered into the TLB
     fetch_misses: int = 0  # those of code
@@ -60,7 +63,7 @@ class EngineStatistics:
     @property
     def samples(self) -> int:
         """How often it was looked where the vCPU is."""
-        return self.compiled_samples + self.threaded_samples
+        return self.compiled_samples + self.baseline_samples + self.threaded_samples
 
     @property
     def instructions_per_second(self) -> float:

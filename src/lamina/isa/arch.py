@@ -33,8 +33,9 @@ class RegFile:
 class StateLayout:
     """Where each register and slot of a vCPU's state lies, in 64-bit words.
 
-    The first words are the engines' own (`COMMON`); a file with `zero` gets one word more, where
-    discarded writes go.
+    The registers are first, so that the host reaches as many of them as possible by 8 bits; then
+    the engines' own words (`COMMON`). A file with `zero` gets one word more, where discarded writes
+    go.
     """
 
     COMMON = (
@@ -47,13 +48,10 @@ class StateLayout:
         self.index: dict[str, int] = {}
         self.file_base: dict[str, int] = {}
         at = 0
-        for name in self.COMMON:
-            self.index[name] = at
-            at += 1
         for f in files:
             self.file_base[f.name] = at
             at += f.count + 1
-        for name in slots:
+        for name in (*self.COMMON, *slots):
             if name in self.index:
                 raise ValueError(f"state slot {name} twice")
             self.index[name] = at

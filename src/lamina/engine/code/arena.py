@@ -19,7 +19,7 @@ from lamina.base.errors import CodeError, HostError
 from lamina.base.units import format_size
 from lamina.engine.code.image import ALIGNMENT, CodeImage
 
-ARENA_BYTES = 512 << 20  # of addresses; memory is only used where code lies
+ARENA_BYTES = 1 << 30  # of addresses; memory is only used where code lies
 REACH = (1 << 31) - (1 << 16)  # of a 32-bit distance, with room for addends
 
 LIBRARY = frozenset({"memcpy", "memmove", "memset", "memcmp", "bcmp"})  # LLVM makes these calls
@@ -104,6 +104,21 @@ class CodeArena:
             for text, at in zip(texts, starts, strict=True)
         ]
 
+    def reserve(self, size: int) -> int:
+        """Addresses of so many bytes, for an owner that protects the memory itself; it is neither
+        readable nor writable yet. CodeArenaFull if there is no room."""
+        return self._take(align_up(size, PAGE_SIZE), 1).start
+
+    def release(self, start: int, size: int) -> None:
+        """What `reserve` gave; nobody runs code there any more."""
+        self._give_back(_Chunk(start, align_up(size, PAGE_SIZE), 0))
+
+    def open(self, start: int, size: int) -> None:
+        """Forget what lies in reserved memory, and make it executable."""
+        chunk = _Chunk(start, align_up(size, PAGE_SIZE), 0)
+        self._libc.madvise(chunk.start, chunk.size, mmap.MADV_DONTNEED)
+        self._protect(chunk, mmap.PROT_READ | mmap.PROT_EXEC)
+
     def free(self, placed: Placed) -> None:
         """Nobody runs this code any more, nor jumps to it."""
         with self._lock:
@@ -184,6 +199,8 @@ class _Text:
             if r.kind == "abs64":
                 struct.pack_into("<Q", text, r.offset, (target + r.addend) & U64)
                 continue
+            if r.kind != "pc32":
+                raise CodeError(f"machine code: a relocation {r.kind} outside of stencils")
             if r.symbol in self._stubs:
                 target = base + self._stubs[r.symbol]
             struct.pack_into("<i", text, r.offset, target + r.addend - base - r.offset)

@@ -31,6 +31,13 @@ _UNDEFINED, _RESERVED = 0, 0xFF00
 _R_64, _R_PC32, _R_PLT32, _R_GOT = 1, 2, 4, (9, 41, 42)
 
 
+_R_32, _R_32S = 10, 11
+
+END = "end of stencils"
+_PIECE = ".text."
+_PIECE_KINDS = {_R_64: "abs64", _R_PC32: "pc32", _R_PLT32: "pc32", _R_32: "abs32", _R_32S: "abs32"}
+
+
 class _Section(NamedTuple):
     name: str
     kind: int
@@ -58,6 +65,17 @@ def image_of(obj: bytes) -> CodeImage:
         raise CodeError(f"object file: damaged ({error})") from None
 
 
+def stencils_of(obj: bytes) -> CodeImage:
+    """An object file whose functions lie in a section each, `.text.NAME`, as pieces one behind
+    another: a symbol says where each begins, and `END` where the last one ends. Every reference is
+    a relocation, so that a piece may be copied to anywhere. Functions that need more than their own
+    code (constants) are left out."""
+    try:
+        return _Object(obj).pieces()
+    except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
+        raise CodeError(f"object file: damaged ({error})") from None
+
+
 class _Object:
     """One object file, and the text that is laid out from it."""
 
@@ -81,6 +99,31 @@ class _Object:
             if (s.binding == _GLOBAL or s.function) and s.section in self._placed
         }
         return CodeImage(bytes(self._text), symbols, tuple(self._relocations))
+
+    def pieces(self) -> CodeImage:
+        symbols: dict[str, int] = {}
+        tables = {s.info: s for s in self._sections if s.kind == _RELA_TYPE}
+        for i, section in enumerate(self._sections):
+            name = section.name.removeprefix(_PIECE)
+            if name == section.name or not section.size or section.kind != _PROGBITS:
+                continue
+            rows = self._content(tables[i]) if i in tables else b""
+            found = [self._piece(*row) for row in _RELA.iter_unpack(rows)]
+            if None in found:
+                continue
+            symbols[name] = len(self._text)
+            start = len(self._text)
+            self._relocations += [r._replace(offset=start + r.offset) for r in found if r]
+            self._text += self._content(section)
+        symbols[END] = len(self._text)
+        return CodeImage(bytes(self._text) + b"\0", symbols, tuple(self._relocations))
+
+    def _piece(self, place: int, info: int, addend: int) -> Relocation | None:
+        """A relocation in a piece; None if it is to something that does not come along."""
+        kind, symbol = info & 0xFFFF_FFFF, self._symbols[info >> 32]
+        if symbol.section != _UNDEFINED or kind not in _PIECE_KINDS:
+            return None
+        return Relocation(place, _PIECE_KINDS[kind], symbol.name, addend)
 
     # -- reading -------------------------------------------------------------------------------
     def _read_sections(self) -> list[_Section]:

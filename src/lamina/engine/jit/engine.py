@@ -1,13 +1,13 @@
 """The optimising engine: the threaded engine, with compiled regions where the guest is hot.
 
-A sampler thread asks running vCPUs where they are, up to 1,000 times a second; what is seen often
+A sampler thread asks running vCPUs where they are, up to 250 times a second; what is seen often
 is compiled in the background (`service`), and its records then lead into the compiled region.
 Nothing else changes: regions are entered by a record and leave to one, and vanish with their page.
 """
 
 import ctypes
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -69,7 +69,7 @@ class JitEngine(ThreadedEngine):
         self._rewritten: dict[int, tuple[int, float]] = {}  # code pages: how often, when last
         self._again = False  # the last sample found no code page
         self._sample_seconds = 0.0
-        self._tiers = [0, 0]  # samples where no region begins, and where one does
+        self._tiers: Counter[str] = Counter()  # samples, by what the record there leads to
         self._use(compiler(arch, False))  # until it is known to be alone
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
@@ -109,8 +109,9 @@ class JitEngine(ThreadedEngine):
         """The threaded engine's, with samples and regions."""
         return replace(
             super().statistics(),
-            threaded_samples=self._tiers[0],
-            compiled_samples=self._tiers[1],
+            threaded_samples=self._tiers["threaded"],
+            baseline_samples=self._tiers["baseline"],
+            compiled_samples=self._tiers["region"],
             sample_seconds=self._sample_seconds,
             regions=self._compiler.statistics(),
         )
@@ -119,13 +120,14 @@ class JitEngine(ThreadedEngine):
         """Link in what has been compiled; look at where the guest is."""
         begun = time.perf_counter()
         if self.asked:
-            self._tiers[self._region_at(self.vcpu.pc) is not None] += SAMPLER.weight
+            self._tiers[self._tier_at(self.vcpu.pc)] += SAMPLER.weight
         self._sample()
         self._sample_seconds += time.perf_counter() - begun
 
     def _sample(self) -> None:
         self._leave_old_regions()
         self.link_ready()
+        self._compiler.look_again()
         self._look_at_new_pages()
         pc = self.vcpu.pc
         page = self._page_of(pc >> PAGE_SHIFT)
@@ -243,6 +245,7 @@ class JitEngine(ThreadedEngine):
     def _lead(self, page: int, content: int, compiled: Compiled) -> None:
         """Lead the records of a region's entries in a page into it."""
         distance = compiled.address - self._decode
+        self._runtime.baseline_leave(self.vcpu.address, page)
         for number, offset in compiled.entries_in(content):
             record = page + offset // 2 * RECORD
             ctypes.c_uint32.from_address(record + 8).value = number
@@ -258,7 +261,17 @@ class JitEngine(ThreadedEngine):
 
     def _is_linked(self, page: int, offset: int) -> bool:
         first = (page - self._arena_start) // 4
-        return not self._runtime.holds(self._decode + self._arena_words[first + offset * 2])
+        address = self._decode + self._arena_words[first + offset * 2]
+        return not self._runtime.holds(address) and not self._is_baseline(address)
+
+    def _tier_at(self, pc: int) -> str:
+        """What runs at an address where a sample was taken: a region, baseline code, handlers."""
+        page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE
+        if page and self._is_linked(page, offset):
+            return "region"
+        first = (page - self._arena_start) // 4
+        baseline = page and self._is_baseline(self._decode + self._arena_words[first + offset * 2])
+        return "baseline" if baseline else "threaded"
 
     def _region_at(self, pc: int) -> RegionSeen | None:
         page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE

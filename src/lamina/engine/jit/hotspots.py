@@ -14,11 +14,17 @@ from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.jit.region import PageView, Region, form_region
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
-WORTH = 0.25
+WORTH = 1.0
 FIRST_LOOK = 3  # samples
 SMALL = 10  # instructions: no region is worth a look before one of these would be compiled
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
 NEVER = 1 << 30
+
+
+def worth(samples: float, seconds: float) -> bool:
+    """Whether so many samples are worth the cost of compiling."""
+    return samples * SECONDS_A_SAMPLE >= WORTH * seconds
+
 
 PageOf = Callable[[int], int]  # the address of a code page by its guest page number; 0: unknown
 

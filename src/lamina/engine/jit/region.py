@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
 
-MAX_INSTRUCTIONS = 400
+MAX_INSTRUCTIONS = 1000
 MAX_PAGES = 12
 MAX_ENTRIES = 64
 

@@ -203,15 +203,17 @@ class DecoderTables:
                 f"@buckets = internal constant [288 x [2 x i32]] [{pairs}]",
                 f"@entries = internal constant [{len(entries)} x {ENTRY}] [{rows}]",
                 f"@steps = internal constant [{len(self._steps)} x {STEP}] [{steps}]",
-                _DECODE.replace("ZERO", str(self._discard())).replace(
+                _DECODE.replace("ZERO", str(discard(self.arch))).replace(
                     "PACKS", str(layout.at["pack_tables"])
                 ),
             ]
         )
 
-    def _discard(self) -> int:
-        zero = [f for f in self.arch.layout.files.values() if f.zero]
-        return zero[0].count if zero else 0
+
+def discard(arch: Arch) -> int:
+    """The register that takes what is written to a hardwired zero."""
+    zero = [f for f in arch.layout.files.values() if f.zero]
+    return zero[0].count if zero else 0
 
 
 _DECODE = """

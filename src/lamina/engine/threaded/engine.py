@@ -6,16 +6,20 @@ compiled runtime is made once for an architecture (and kept on disk); it holds n
 """
 
 import ctypes
+import logging
 import mmap
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
+from lamina.engine.code.arena import CodeArenaFull, process_arena
 from lamina.engine.statistics import EngineStatistics
+from lamina.engine.threaded.baseline import LEAST_PERIOD
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
@@ -33,11 +37,16 @@ from lamina.engine.threaded.layout import (
 )
 from lamina.engine.threaded.runtime import runtime
 from lamina.engine.threaded.sampler import SAMPLER, Observer, RegionSeen, Sample
+from lamina.engine.threaded.stencils import PARTS
 from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
 from lamina.isa.arch import Arch
 
+log = logging.getLogger(__name__)
+
 ARENA_BYTES = 384 << 20  # code pages of a machine, 10,000 of them; without room all begin anew
 LEAST_ARENA = 96 << 20  # of each vCPU
+BASELINE_BYTES = 32 << 20  # of baseline code of a vCPU; without room all begins anew
+LEAST_BASELINE = 1 << 20
 MAX_PEERS = 64  # the bits of a mask
 EXACT_MARGIN = PAGE_RECORDS + 512 + 64  # straight code may overshoot a budget by less than this
 
@@ -81,7 +90,19 @@ class ThreadedEngine:
         self._exits: Counter[str] = Counter()
         self._device_reads = self._device_writes = self._device_nanoseconds = 0
         self._callbacks = (_READ(self._read), _WRITE(self._write), _NOTIFY(self._notify))
+        self._baseline_size = BASELINE_BYTES
+        self._baseline = self._reserve_baseline()
         self._set_up()
+
+    def _reserve_baseline(self) -> int:
+        """Memory for baseline code, less than usual where many vCPUs want some; 0 if there is
+        none, which only makes the guest slower."""
+        while self._baseline_size >= LEAST_BASELINE:
+            with suppress(CodeArenaFull):
+                return process_arena().reserve(self._baseline_size)
+            self._baseline_size //= 2
+        log.warning("no memory for baseline code; CPU %d does without", self.vcpu.index)
+        return 0
 
     # -- set-up --------------------------------------------------------------------------------
     def _word(self, name: str, value: int) -> None:
@@ -95,7 +116,9 @@ class ThreadedEngine:
         libc = ctypes.CDLL(None)
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
         self._word("sched_yield", ctypes.cast(libc.sched_yield, ctypes.c_void_p).value or 0)
+        self._word("mprotect", ctypes.cast(libc.mprotect, ctypes.c_void_p).value or 0)
         self._word("pack_tables", self._runtime.tables)
+        self.set_baseline(LEAST_PERIOD)
         self.set_time(offset=0, divisor=100, deterministic=False)
         self._map_regions()
         self._runtime.tlb_begin(self.vcpu.address)
@@ -129,10 +152,26 @@ class ThreadedEngine:
         self._arena.madvise(mmap.MADV_DONTNEED)
         for cells in self._code_maps:
             cells.madvise(mmap.MADV_DONTNEED)
+        if self._baseline:
+            process_arena().open(self._baseline, self._baseline_size)
+        self._word("baseline_start", self._baseline)
+        self._word("baseline_next", self._baseline)
+        self._word("baseline_end", self._baseline and self._baseline + self._baseline_size)
         start = ctypes.addressof(self._arena_anchor)
         self._word("arena_next", start)
         self._word("arena_end", start + self._arena_size - CODE_PAGE)
         self._runtime.tlb_flush(self.vcpu.address)
+
+    def set_baseline(self, period: int | None) -> None:
+        """Have baseline code made, with so many instructions between two looks at least; None:
+        none is made any more."""
+        templates = self._runtime.templates
+        on = period is not None and self._baseline
+        self._word("templates", templates.address if on else 0)
+        for name in PARTS:
+            self._word(f"template_{name.replace(' ', '_')}", templates.part(name))
+        self._word("baseline_least", period or 0)
+        self._word("baseline_period", period or 0)
 
     def set_time(self, offset: int, divisor: int, deterministic: bool) -> None:
         """Timebase ticks = base / divisor + offset; base is CLOCK_MONOTONIC in nanoseconds, or
@@ -218,7 +257,8 @@ class ThreadedEngine:
             self._exits["SAMPLE"] += 1
             if self.asked and self._observer is not None:
                 self._observer(self._seen())
-            self.sample()
+            if SAMPLER.due:
+                self.sample()
             self.asked = False
         elif code == MISSING_PACK:
             self._exits["MISSING_PACK"] += 1
@@ -267,6 +307,10 @@ class ThreadedEngine:
         at = (table + (gva >> PAGE_SHIFT) % TLB_ENTRIES * FETCH_ENTRY) // 8
         return int(words[at + 1]) if words[at] == gva else 0
 
+    def _is_baseline(self, address: int) -> bool:
+        """Whether a record that leads to an address leads into baseline code."""
+        return 0 <= address - self._baseline < self._baseline_size
+
     def _source(self, page: int) -> bytes:
         """The guest's bytes that a code page was decoded from."""
         at = page - self._arena_start + SOURCE_OFFSET
@@ -282,6 +326,8 @@ class ThreadedEngine:
 
     def close(self) -> None:
         """Release host memory; the engine must not run any more."""
+        if self._baseline:
+            process_arena().release(self._baseline, self._baseline_size)
         self.vcpu.close()
         self._arena_bytes.release()
         del self._arena_anchor

@@ -117,6 +117,10 @@ stale:
   call void @llvm.memcpy.p0.p0.i64(ptr %source, ptr %memory, i64 4096, i1 false)
   %content = getelementptr inbounds i8, ptr %known, i64 {CONTENT_OFFSET}
   store i64 0, ptr %content
+  %rewritten = getelementptr inbounds i8, ptr %known, i64 {REWRITTEN_OFFSET}
+  %now = call i64 @word(ptr %s, i64 {slot[icount]})
+  %settled = add i64 %now, {SETTLED}
+  store i64 %settled, ptr %rewritten
   br label %good
 good:
   ret ptr %known

@@ -17,7 +17,10 @@ PAGE_RECORDS = PAGE_SIZE // 2
 SOURCE_OFFSET = align_up((PAGE_RECORDS + 2) * RECORD, 64)  # the copy of the guest's bytes
 CONTENT_OFFSET = SOURCE_OFFSET + PAGE_SIZE  # the number of these bytes (engine.jit); 0: none yet
 EPOCH_OFFSET = CONTENT_OFFSET + 8  # the code epoch in which the copy was compared
-CROSSING_OFFSET = CONTENT_OFFSET + RECORD  # the record of what runs over the page's end, and edges
+REWRITTEN_OFFSET = EPOCH_OFFSET + 8  # until this instruction count no baseline code is made
+CROSSING_OFFSET = (
+    CONTENT_OFFSET + 2 * RECORD
+)  # the record of what runs over the page's end, and edges
 CODE_PAGE = CROSSING_OFFSET + 3 * RECORD
 
 REGION_FIELDS = ("base", "size", "host", "code_map", "writable")
@@ -33,6 +36,11 @@ RING, LETTER = 16, 32  # fences from other vCPUs that wait in a mailbox, bytes o
 SPACES = 8  # address spaces whose translations are kept
 SPACE_LARGE = 32  # an address space: identifier, root, when it was last in force, unused; then
 SPACE = SPACE_LARGE + 4 * 8  # where it has large pages: 2 MiB, 1 GiB; low addresses, high ones
+
+SETTLED = 100_000  # instructions for which a page's code must have been the same
+BASELINE_MAX = 160  # instructions that are compiled at once by the baseline compiler, at most
+TEMPLATE_MAX = 256  # bytes of code of each, at most
+BASELINE_TODO = 5 * BASELINE_MAX  # places where straight code begins, at most
 
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
 MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
@@ -79,13 +87,26 @@ _WORDS = (
     "region_value",  # two words: the value of an access that compiled code could not make itself
     "region_value_high",
     "pack_tables",  # addresses of the tables of loaded packs (engine.threaded.decoder)
+    "templates",  # of the baseline compiler (`templates`), by handler; 0: it is off
+    *("template_go_on", "template_merge", "template_enter"),
+    *("template_thunk_slow", "template_thunk_out", "template_check_read", "template_check_write"),
+    *("baseline_start", "baseline_next", "baseline_end"),  # its memory for code
+    *("baseline_run", "baseline_period", "baseline_least", "baseline_more", "mprotect"),
     "missing_pack",  # the number of the pack that MISSING_PACK asks for
 )
 
 # What is counted, on slow paths only, under the names of `engine.statistics`.
 COUNTERS = (
     *("code_pages", "changed_pages", "data_misses", "fetch_misses", "shared_fetches"),
-    *("full_flushes", "code_flushes", "space_flushes", "page_flushes", "space_changes"),
+    *(
+        "baseline_blocks",
+        "baseline_instructions",
+        "full_flushes",
+        "code_flushes",
+        "space_flushes",
+        "page_flushes",
+        "space_changes",
+    ),
     *("exceptions", "interrupts", "boundaries"),
 )
 
@@ -100,7 +121,10 @@ class ThreadedLayout:
         self.regions = self.base + 8 * len(words)
         self.scratch = align_up(self.regions + MAX_REGIONS * REGION, 64)
         self.mailbox = align_up(self.scratch + 4 * RECORD, 64)
-        self.spaces = self.mailbox + 64 + RING * LETTER
+        self.baseline = self.mailbox + 64 + RING * LETTER  # what `baseline_ir` notes of records
+        self.baseline_list = self.baseline + 8 * (PAGE_RECORDS + 4)
+        self.baseline_todo = self.baseline_list + 64 * (BASELINE_MAX + 2 * BASELINE_TODO)
+        self.spaces = self.baseline_todo + 8 * BASELINE_TODO
         self.tables = (SPACES + 1) * arch.contexts  # of each kind
         self.counts = self.spaces + (SPACES + 1) * SPACE
         self.data_tlb = align_up(self.counts + 2 * self.tables * 8, PAGE_SIZE) + LOG_BYTES

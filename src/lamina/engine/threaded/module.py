@@ -11,11 +11,14 @@ from typing import NamedTuple
 
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded import hostfloat
+from lamina.engine.threaded.baseline_code_ir import code
+from lamina.engine.threaded.baseline_ir import baseline
+from lamina.engine.threaded.baseline_list_ir import listing
 from lamina.engine.threaded.decoder import DecoderTables, Handler, PackTable, Variants, places
 from lamina.engine.threaded.fetch_ir import fetch
 from lamina.engine.threaded.flush_ir import flushes
 from lamina.engine.threaded.functions import RoutineWriter
-from lamina.engine.threaded.handlers import HandlerWriter
+from lamina.engine.threaded.handlers import HandlerWriter, has_static_jump
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.memory_ir import memory
 from lamina.engine.threaded.region_ir import region
@@ -52,6 +55,9 @@ class _Pack:
         self._name = name
         self._layout = ThreadedLayout(arch)
         self._variants = Variants(arch)
+        variants = self._variants.of(name)
+        shortest = min(length for _, length in variants)
+        self._short = {insn for insn, length in variants if length == shortest}
         self._declares: set[str] = set()
         self._known = hand_written(arch, self._layout)
 
@@ -68,13 +74,16 @@ class _Pack:
             cold += [slow] if slow else []
         for routine in self._routines():
             writer = RoutineWriter(routine, self._arch, self._layout)
-            hot.append(writer.text())
+            (hot if self._name == CORE_PACK else cold).append(writer.text())
             self._declares |= writer.declares
         return PackModules(self._module(hot), self._module(cold))
 
     def _is_cold(self, handler: Handler) -> bool:
+        """What runs often runs as baseline code. Until then, most of what runs are the
+        instructions that have a short encoding, and jumps."""
         names = {op.name for op in handler.insn.routine.body.walk()}
-        return self._name == CORE_PACK and bool(names & _COLD)
+        usual = handler.insn in self._short or has_static_jump(handler.insn.routine) is not None
+        return self._name != CORE_PACK or not usual or bool(names & _COLD)
 
     def _handler(self, handler: Handler) -> tuple[str, str]:
         """The texts of a handler, and of the one that does without the TLB ("" if none is)."""
@@ -130,7 +139,7 @@ class _Pack:
         return "\n".join([HEAD, *sorted(self._declares), *declared, text]) + "\n"
 
 
-PARTS = (boundary, fetch, memory, region, tlb, flushes, remote, state)
+PARTS = (boundary, fetch, memory, region, tlb, flushes, remote, state, baseline, listing, code)
 
 
 def hand_written_texts(arch: Arch, layout: ThreadedLayout) -> list[str]:

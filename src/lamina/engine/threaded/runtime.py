@@ -22,6 +22,8 @@ from lamina.engine.code.perf_map import perf_map
 from lamina.engine.code.store import code_folder, code_store, write_whole
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
+from lamina.engine.threaded.stencils import STENCILS
+from lamina.engine.threaded.templates import Templates
 from lamina.isa.arch import CORE_PACK, Arch
 
 SOURCES = ("base", "ir", "isa", "engine")  # the folders that make the runtime
@@ -96,6 +98,7 @@ class Runtime:
         self._tables = (ctypes.c_uint64 * len(arch.packs))()
         self._lock = threading.Lock()  # guards the three above
         self.from_cache = True
+        self._templates: Templates | None = None
         self._load(CORE_PACK)
         signed, state = ctypes.c_int64, ctypes.c_void_p
         self.run_fast = ctypes.CFUNCTYPE(signed, state, signed)(self.address("run_fast"))
@@ -104,7 +107,15 @@ class Runtime:
         change = ctypes.CFUNCTYPE(None, state)
         self.tlb_flush = change(self.address("tlb_flush"))
         self.tlb_begin = change(self.address("tlb_begin"))
+        leave = ctypes.CFUNCTYPE(None, state, ctypes.c_void_p)
+        self.baseline_leave = leave(self.address("baseline_leave"))
         self.tlb_space = change(self.address("tlb_space"))
+
+    @property
+    def templates(self) -> Templates:
+        """What the baseline compiler copies."""
+        assert self._templates is not None, "the core pack is loaded"
+        return self._templates
 
     @property
     def tables(self) -> int:
@@ -145,10 +156,15 @@ class Runtime:
             return known
         # Not under the lock: the compiler's answers come on a thread that may want a pack itself.
         placed = process_arena().place(self._image(pack), self.resolve)
+        stencils = self._image(STENCILS + pack)
         with self._lock:
             known = self._packs.setdefault(pack, placed)
             if known is placed:
                 perf_map().add_functions(placed, "lamina ")
+                if self._templates is None:
+                    decode = placed.address_of("h.decode")
+                    self._templates = Templates(self._arch, decode, self.resolve)
+                self._templates.add(pack, stencils)
                 table = placed.address_of(f"forms.{pack}")
                 self._tables[self._arch.packs.index(pack)] = table
         if known is not placed:  # another thread was first

@@ -25,7 +25,9 @@ from lamina.engine.threaded.layout import (
     PAGE_RECORDS,
     RECORD,
     REGION,
+    REWRITTEN_OFFSET,
     SAMPLE,
+    SETTLED,
     SOURCE_OFFSET,
     SPACE,
     SPACE_LARGE,
@@ -118,6 +120,7 @@ out:
   ret i64 %code
 on:
   %a2 = call i64 @word(ptr %s, i64 {slot[pc]})
+  call void @baseline_look(ptr %s, i64 %a2, i64 %b)
   %pc2 = inttoptr i64 %a2 to ptr
   %r = musttail call preserve_nonecc i64 @dispatch(ptr %s, ptr %pc2, i64 %b)
   ret i64 %r
@@ -275,6 +278,8 @@ def names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "RECORD": RECORD,
         "REGION": REGION,
         "CODE_PAGE": CODE_PAGE,
+        "REWRITTEN_OFFSET": REWRITTEN_OFFSET,
+        "SETTLED": SETTLED,
         "SOURCE_OFFSET": SOURCE_OFFSET,
         "CONTENT_OFFSET": CONTENT_OFFSET,
         "ARENA_FULL": ARENA_FULL,
