@@ -184,5 +184,9 @@ _op("icache.flush", 0, "none")
 # mask's first vCPU (all ones: all vCPUs are meant), address, bytes (both 0, or bytes all ones: the
 # whole address space), address space. The result is 1, or 0: the engine leaves it to the machine.
 _op("fence.remote", 6, "attr")
+# Software interrupts of other vCPUs: a mask of vCPUs and its first one, as above, and the bits that
+# are set in the slot `Arch.posted_slot` of each. The result is 1, or 0, likewise; a mask of none
+# asks whether the engine does such calls at all.
+_op("post.remote", 3, "attr")
 _op("pending", 0, "none")
 _op("notify", 1, "none", None, ("event",))

@@ -260,6 +260,10 @@ class ReferenceHost:
         """Left to the machine."""
         return 0
 
+    def post_remote(self, mask: int, base: int, bits: int) -> int:
+        """Left to the machine."""
+        return 0
+
     def pending(self) -> None:
         self.set("pending", ALWAYS_PENDING)
 

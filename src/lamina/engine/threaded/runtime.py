@@ -105,6 +105,8 @@ class Runtime:
         self.tlb_flush = change(self.address("tlb_flush"))
         self.tlb_begin = change(self.address("tlb_begin"))
         self.tlb_space = change(self.address("tlb_space"))
+        self.turn = change(self.address("turn"))
+        self.timer_loop = ctypes.CFUNCTYPE(signed, state)(self.address("timer_loop"))
 
     @property
     def tables(self) -> int:

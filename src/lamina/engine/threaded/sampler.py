@@ -1,8 +1,8 @@
 """Samples of where vCPUs are: one thread asks all of them, up to 1,000 times a second.
 
 A vCPU answers at its next boundary, where its pc is exact: the target of a jump, so straight code
-is seen where it goes to next. The optimising engine looks for hot code in this way, and whoever
-profiles a guest sees the same samples (`Engine.observe`).
+is seen where it goes to next. One that sleeps is not asked. The optimising engine looks for hot
+code in this way, and whoever profiles a guest sees the same samples (`Engine.observe`).
 """
 
 import threading
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
-from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
+from lamina.engine.vcpu import REQUEST_SAMPLE, REQUEST_STOP, VCpu
 
 SECONDS_A_SAMPLE = 0.001
 FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
@@ -47,6 +47,10 @@ class Sampled(Protocol):
     vcpu: VCpu
     running: bool
     asked: bool
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it has to come out of guest code, even if it sleeps there."""
 
     def __hash__(self) -> int:
         """By identity."""
@@ -99,7 +103,7 @@ class Sampler:
 
     def _run(self) -> None:
         while True:
-            busy = bool(self.running())
+            busy = any(not engine.vcpu.asleep for engine in self.running())
             time.sleep(self.weight * SECONDS_A_SAMPLE if busy else IDLE_SECONDS)
             if not self._ask():
                 return
@@ -111,9 +115,13 @@ class Sampler:
             if not engines:
                 self._thread = None
         for engine in engines:
-            if engine.running:
+            if not engine.running:
+                continue
+            if not engine.vcpu.asleep:
                 engine.asked = True
                 engine.vcpu.request(REQUEST_SAMPLE)
+            elif engine.overdue:
+                engine.vcpu.request(REQUEST_STOP)
         return bool(engines)
 
 
