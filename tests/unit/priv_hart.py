@@ -224,6 +224,9 @@ class SmallHart:
         self.events.append(("post.remote", mask, base, bits))
         return 0
 
+    def relax(self) -> None:
+        self.events.append("relax")
+
     def pending(self) -> None:
         self.events.append("pending")
 

@@ -157,6 +157,7 @@ _op("rmw", 2, "attr", None, ("size", "kind"))
 _op("cas", 3, "attr", None, ("size",))
 _op("touch", 1, "none", None, ("access",))
 _op("fence", 0, "none")
+_op("relax", 0, "none")  # the guest waits for another vCPU, in a loop
 # Guest-physical RAM (page walks): (value, ok) and ok; ok is 0 where there is no such RAM.
 _op("phys.load", 1, "other", None, ("size",))
 _op("phys.cas", 3, "other", None, ("size",))

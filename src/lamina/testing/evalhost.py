@@ -217,6 +217,9 @@ class EvalHost:
         self.events.append(("post.remote", mask, base, bits))
         return 0
 
+    def relax(self) -> None:
+        self.events.append(("relax",))
+
     def pending(self) -> None:
         self.events.append(("pending",))
 

@@ -202,6 +202,9 @@ class ReferenceHost:
     def fence(self) -> None:
         """The interpreter lock orders everything."""
 
+    def relax(self) -> None:
+        """The interpreter gives others their turn."""
+
     def phys_load(self, gpa: int, size: int) -> tuple[int, int]:
         region = self._region(gpa, size, write=False)
         if region is None:

@@ -244,6 +244,9 @@ class MemoryWriter(FloatWriter):
         arguments = ", ".join(f"i64 {self.use(a)}" for a in op.args)
         self.bind(op.results[0], self.temp(f"call i64 @remote_post(ptr %s, {arguments})"))
 
+    def op_relax(self, op: Op) -> None:
+        self.out("call void @relax(ptr %s)")
+
     def op_notify(self, op: Op) -> None:
         self.before_call()
         event = EVENTS.index(op.attrs["event"])

@@ -70,6 +70,7 @@ _WORDS = (
     "peers",  # addresses of the states of all vCPUs, and their number; see `remote_ir`
     "peer_count",
     "sched_yield",
+    "relaxed",  # how often the guest has said that it waits for another vCPU
     "syscall",
     "futex",  # the number of that system call
     "own_waits",  # 1: waits for interrupts and the timer are dealt with by `wait_ir`

@@ -23,6 +23,7 @@ from lamina.isa.arch import Arch
 # What a letter in the ring asks for; the kinds of `fence.remote` are these, too.
 CODE, PAGES, SPACE_PAGES, ALL, SPACE = range(5)
 MOST_PAGES = 64  # more are a whole address space
+RELAXED = 63  # so many pauses of a guest, a power of two less one, before it gives up its slice
 SPINS = 200  # looks at a target before the host thread gives up its time slice
 
 _MAILBOX = """
@@ -55,6 +56,23 @@ yield:
   %fn.i = call i64 @word(ptr %s, i64 {at[sched_yield]})
   %fn = inttoptr i64 %fn.i to ptr
   %ignored = call i32 %fn()
+  br label %done
+done:
+  ret void
+}}
+
+; The guest waits in a loop for another vCPU, which may be waiting for this thread's host CPU.
+define dso_local void @relax(ptr %s) noinline {{
+  call void @count(ptr %s, i64 {at[relaxed]})
+  %others = call i64 @word(ptr %s, i64 {at[peer_count]})
+  %some = icmp ugt i64 %others, 1
+  br i1 %some, label %pause, label %done
+pause:
+  %n = call i64 @word(ptr %s, i64 {at[relaxed]})
+  %often = and i64 %n, {RELAXED}
+  %now = icmp eq i64 %often, 0
+  %turn = select i1 %now, i64 -1, i64 0
+  call void @breathe(ptr %s, i64 %turn)
   br label %done
 done:
   ret void
@@ -398,6 +416,7 @@ def remote(arch: Arch, layout: ThreadedLayout) -> str:
         "SPACE": SPACE,
         "MOST_PAGES": MOST_PAGES,
         "SPINS": SPINS,
+        "RELAXED": RELAXED,
         "RING": RING,
         "mailbox": layout.mailbox,
         "posted_slot": 8 * arch.layout.index[arch.posted_slot or "posted"],
