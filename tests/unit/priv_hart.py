@@ -220,6 +220,13 @@ class SmallHart:
         self.events.append(("fence.remote", *arguments))
         return 0
 
+    def post_remote(self, mask: int, base: int, bits: int) -> int:
+        self.events.append(("post.remote", mask, base, bits))
+        return 0
+
+    def relax(self) -> None:
+        self.events.append("relax")
+
     def pending(self) -> None:
         self.events.append("pending")
 

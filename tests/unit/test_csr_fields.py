@@ -97,7 +97,7 @@ def test_sstatus_shows_and_writes_only_the_supervisors_fields() -> None:
         ({"mie": 1 << 9, "irq": 1 << 9}, True),
         ({"mie": 1 << 9, "irq": 1 << 7}, False),
         ({"mie": 1 << 5}, True),  # the timer may be due,
-        ({"mie": 1 << 5, "timer_armed": 1}, False),  # but for what the machine said
+        ({"mie": 1 << 5, "timer": 1}, False),  # but for what the machine said
     ],
 )
 def test_enabling_interrupts_has_the_engine_look_if_there_may_be_one(

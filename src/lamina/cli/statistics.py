@@ -93,6 +93,8 @@ def _events(seen: EngineStatistics) -> Iterator[Row]:
     yield Row("traps", "exceptions", f"{seen.exceptions:,}")
     yield Row("traps", "interrupts", f"{seen.interrupts:,}")
     yield Row("traps", "boundaries looked at", f"{seen.boundaries:,}")
+    yield Row("traps", "waits for interrupts", f"{seen.waits:,}")
+    yield Row("traps", "interrupts for vCPUs", f"{seen.posts:,}")
     for reason, count in sorted(seen.exits.items(), key=lambda item: -item[1]):
         yield Row("exits", reason.lower().replace("_", " "), f"{count:,}")
     yield Row("devices", "register reads", f"{seen.device_reads:,}")

@@ -20,6 +20,9 @@ class Engine(Protocol):
 
     name: str
     vcpu: VCpu
+    keeps_time: bool
+    """Whether, in its last run, the guest's waits for interrupts and the vCPU's own timer were the
+    engine's business: the machine then hears of neither."""
 
     def run(self, budget: int) -> Exit:
         """Run until exactly `budget` instructions have retired, or something else ends it."""
@@ -35,7 +38,12 @@ class Engine(Protocol):
         nanoseconds, or in deterministic mode the retired instructions."""
 
     def set_peers(self, vcpus: list[VCpu]) -> None:
-        """All vCPUs of the machine, whose engines are alike: an engine may fence them itself."""
+        """All vCPUs of the machine, whose engines are alike: an engine may fence and interrupt them
+        itself, and keep the time."""
+
+    def limit_slice(self, seconds: float) -> None:
+        """Come out with Exit.REQUEST once, when the guest sets its timer and so much time has
+        passed: where the engine keeps the time. Only between runs, on the vCPU's thread."""
 
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""

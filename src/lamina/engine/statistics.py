@@ -52,6 +52,8 @@ class EngineStatistics:
     exceptions: int = 0
     interrupts: int = 0
     boundaries: int = 0  # where guest code was interrupted to look at something
+    waits: int = 0  # for interrupts, in compiled code
+    posts: int = 0  # interrupts for vCPUs sent by compiled code
     exits: dict[str, int] = field(default_factory=dict)  # out of compiled code, by reason
 
     device_reads: int = 0

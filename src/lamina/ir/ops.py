@@ -157,6 +157,7 @@ _op("rmw", 2, "attr", None, ("size", "kind"))
 _op("cas", 3, "attr", None, ("size",))
 _op("touch", 1, "none", None, ("access",))
 _op("fence", 0, "none")
+_op("relax", 0, "none")  # the guest waits for another vCPU, in a loop
 # Guest-physical RAM (page walks): (value, ok) and ok; ok is 0 where there is no such RAM.
 _op("phys.load", 1, "other", None, ("size",))
 _op("phys.cas", 3, "other", None, ("size",))
@@ -184,5 +185,9 @@ _op("icache.flush", 0, "none")
 # mask's first vCPU (all ones: all vCPUs are meant), address, bytes (both 0, or bytes all ones: the
 # whole address space), address space. The result is 1, or 0: the engine leaves it to the machine.
 _op("fence.remote", 6, "attr")
+# Software interrupts of other vCPUs: a mask of vCPUs and its first one, as above, and the bits that
+# are set in the slot `Arch.posted_slot` of each. The result is 1, or 0, likewise; a mask of none
+# asks whether the engine does such calls at all.
+_op("post.remote", 3, "attr")
 _op("pending", 0, "none")
 _op("notify", 1, "none", None, ("event",))

@@ -15,7 +15,9 @@ from lamina.ir.known_bits import Memory, compare, merge
 
 UNLIMITED = 1 << 30
 # Slots that change while an instruction runs, or that engines keep elsewhere meanwhile.
-VOLATILE = frozenset({"pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc"})
+VOLATILE = frozenset(
+    {"pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc", "timer", "posted"}
+)
 
 
 class Refused(Exception):

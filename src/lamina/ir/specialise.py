@@ -23,7 +23,7 @@ from lamina.ir.passes import size, sweep
 INLINE_LIMIT = 60  # operations that a callee may leave behind, constants not counted
 INLINE_DEPTH = 4
 QUIET = (
-    *("icount", "time", "fence", "jump", "pending"),
+    *("icount", "time", "fence", "relax", "jump", "pending"),
     *("tlb.flush", "tlb.flush_page", "tlb.context", "icache.flush"),
 )
 REMEMBERED = 1000  # refusals to inline; operands are the guest's, so there is a bound

@@ -40,7 +40,11 @@ class StateLayout:
 
     COMMON = (
         *("pc", "irq", "pending", "requests", "icount_end", "icount", "exit_pc"),
-        "timer_armed",  # 1: the machine makes `pending` true once the vCPU's own timer is due
+        # The vCPU's own timer. Not 0 (in compiled engines: when it is due): whoever keeps the time
+        # makes `pending` true, and this 0, once it is due. 0: nobody does, so look at the clock.
+        "timer",
+        "asleep",  # 1: the vCPU's thread sleeps until somebody makes this 0 and wakes it: `vcpu`
+        "posted",  # bits that compiled code of other vCPUs wants in the slot `posted_slot`
     )
 
     def __init__(self, files: list[RegFile], slots: list[str]) -> None:
@@ -92,6 +96,8 @@ class Arch:
                                     `page_size` bytes around gva (4096 or more) if cacheable is
                                     1; if EVERYWHERE, in all address spaces of the family, too.
       bus_fault(gva, access)        trap because no RAM or device answers there
+      wakes()                       -> 1 if an interrupt is pending that ends a wait for one
+      deadline()                    -> when the vCPU's own timer is due, in ticks; all ones: never
       context()                     -> (data, fetch): the TLB contexts in force, 0..CONTEXTS-1
       space()                       -> (identifier, root, keep, family): the address space that the
                                     first SPACE_CONTEXTS contexts translate by. Engines may keep
@@ -108,6 +114,7 @@ class Arch:
     contexts: int = 4
     space_contexts: int = 3  # those above translate alike in all address spaces
     flags_slot: str = ""  # the slot of the floating-point flags NV DZ OF UF NX, if there is one
+    posted_slot: str = ""  # the slot of software interrupts, which only the vCPU itself writes
     source: str = ""  # "module:name" of this object, where another process can import it
     # Compiled handlers come in packs, each made and loaded when an instruction of it is first met.
     # The first is there from the start; a pack may call routines of the packs before it.

@@ -99,6 +99,7 @@ class LoggedEngine:
 
     def __init__(self, engine: Engine, space: AddressSpace, log: CommitLog) -> None:
         self.name = engine.name
+        self.keeps_time = False
         self.vcpu = engine.vcpu
         self.set_time = engine.set_time
         self.close = engine.close
@@ -122,7 +123,10 @@ class LoggedEngine:
         self._watched = on
 
     def set_peers(self, vcpus: list[VCpu]) -> None:
-        """Fences for other harts stay calls."""
+        """Calls for other harts leave the engine."""
+
+    def limit_slice(self, seconds: float) -> None:
+        """The machine hears of each setting of the timer."""
 
     def state_changed(self) -> None:
         self._pages.clear()
@@ -314,6 +318,7 @@ class Rehearsal(Onlooker):
 
     def touch(self, gva: int, access: str) -> None: ...
     def fence(self) -> None: ...
+    def relax(self) -> None: ...
     def jump(self, target: int) -> None: ...
     def exit(self, reason: int) -> None: ...
     def tlb_flush(self) -> None: ...
@@ -324,6 +329,9 @@ class Rehearsal(Onlooker):
     def tlb_context(self) -> None: ...
     def icache_flush(self) -> None: ...
     def fence_remote(self, *arguments: int) -> int:
+        return 0
+
+    def post_remote(self, mask: int, base: int, bits: int) -> int:
         return 0
 
     def pending(self) -> None: ...

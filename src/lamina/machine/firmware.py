@@ -8,10 +8,11 @@ import time
 from typing import Protocol
 
 from lamina.base.bits import U64
+from lamina.base.clock import NS_PER_SECOND
 from lamina.bus.space import AddressSpace
 from lamina.devices.finisher import ShutdownRequest
 from lamina.engine.vcpu import REQUEST_ICACHE_FLUSH, REQUEST_TLB_FLUSH, VCpu
-from lamina.machine.clock import InstructionClock, RealClock
+from lamina.machine.clock import NS_PER_TICK, InstructionClock, RealClock
 from lamina.machine.config import MachineConfig
 from lamina.machine.console import Console
 from lamina.machine.runner import Runner
@@ -19,6 +20,7 @@ from lamina.machine.sbi import Sbi
 from lamina.machine.steal import StealMeter
 
 SSIP, STIP = 1 << 1, 1 << 5
+MOST_SECONDS = 3600.0  # that a hart sleeps in one piece
 
 
 class FirmwareHost(Protocol):
@@ -75,6 +77,18 @@ class Firmware:
         if self._meters and self._meters[hart].sample():
             self.sbi.update_steal(hart)
 
+    def accounts(self, hart: int) -> bool:
+        """Whether the guest wants to be told, so that a hart must come out for it."""
+        return bool(self._meters) and self.sbi.wants_steal(hart)
+
+    def patience(self, hart: int) -> float | None:
+        """Seconds until the timer wakes a suspended hart; None if it does not."""
+        vcpu = self.vcpu(hart)
+        if not self.sbi.suspended(hart) or not vcpu.get("mie") & STIP:
+            return None
+        left = (vcpu.get("stimecmp") - self.ticks()) * NS_PER_TICK / NS_PER_SECOND
+        return min(max(left, 0.0), MOST_SECONDS)
+
     def runnable(self, hart: int) -> bool:
         """Whether a hart may run; a suspended one is woken by an enabled interrupt."""
         if not self._paravirtual or self.sbi.runnable(hart):
@@ -83,7 +97,7 @@ class Firmware:
 
     def _interrupted(self, hart: int) -> bool:
         vcpu = self.vcpu(hart)
-        pending = vcpu.get("irq") | vcpu.get("mip_soft")
+        pending = vcpu.get("irq") | vcpu.get("mip_soft") | vcpu.get("posted")
         if self.ticks() >= vcpu.get("stimecmp"):
             pending |= STIP
         return bool(pending & vcpu.get("mie"))

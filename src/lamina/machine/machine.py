@@ -410,6 +410,14 @@ class Machine:
         """A vCPU's slice of guest time is over; on its own thread."""
         self.firmware.account(index)
 
+    def accounts(self, index: int) -> bool:
+        """Whether the guest wants an account of its slices."""
+        return self.firmware.accounts(index)
+
+    def patience(self, index: int) -> float | None:
+        """Seconds until a vCPU's own timer is due, if nobody else wakes its thread then."""
+        return self.firmware.patience(index) if self._runners[index].engine.keeps_time else None
+
     def take_posts(self, index: int) -> None:
         """Let posted events happen; on the first vCPU's thread."""
         while index == 0 and self._posts:
@@ -462,10 +470,10 @@ class Machine:
     def cpu_event(self, index: int, event: str, value: int) -> None:
         """A vCPU changed its own timer (Sstc). A busy guest may do so for long without coming out
         of the engine, so its steal time is brought up to date here as well."""
-        key = ("stimecmp", index)
-        if event == "stimecmp":
-            self.cpus[index].set("timer_armed", 1)
-            self.clock.arm(key, value, self._runners[index].timer_due)
+        runner = self._runners[index]
+        if event == "stimecmp" and not runner.engine.keeps_time:
+            runner.vcpu.set("timer", 1)
+            self.clock.arm(("stimecmp", index), value, runner.timer_due)
             self.firmware.account(index)
 
     def _announce_time(self, offset: int) -> None:

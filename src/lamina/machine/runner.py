@@ -16,11 +16,12 @@ from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.contract import Engine
 from lamina.engine.statistics import EngineStatistics
-from lamina.engine.vcpu import ALWAYS_PENDING, REQUEST_STOP
+from lamina.engine.vcpu import REQUEST_STOP
 from lamina.machine.clock import InstructionClock, RealClock
 from lamina.machine.config import Outcome
 
 UNLIMITED = 1 << 62
+ACCOUNT_SECONDS = 0.01  # a guest that wants an account is interrupted so often for it
 
 
 class RunnerHost(Protocol):
@@ -39,6 +40,12 @@ class RunnerHost(Protocol):
 
     def account(self, index: int) -> None:
         """A slice of guest time is over."""
+
+    def accounts(self, index: int) -> bool:
+        """Whether `account` must be called now and then while the guest runs."""
+
+    def patience(self, index: int) -> float | None:
+        """Seconds until the vCPU's own timer is due; None: somebody will tell."""
 
     def take_posts(self, index: int) -> None:
         """Let posted events happen."""
@@ -65,7 +72,6 @@ class Runner:
         self.vcpu = self.engine.vcpu
         self.in_guest = False  # true while guest code may run; read by remote fences
         self._machine = machine
-        self._signal = threading.Event()  # something happened that an idle guest must see
         self._end = UNLIMITED
         self._thread: threading.Thread | None = None
         self._cpu_seconds = 0.0  # of the threads that have ended
@@ -76,23 +82,20 @@ class Runner:
     def kick(self) -> None:
         """Interrupts, posts or the run's end must be looked at: soon if the guest runs, at once
         if it sleeps."""
-        self.vcpu.words[self.vcpu.arch.layout.index["pending"]] = ALWAYS_PENDING
-        self._signal.set()
+        self.vcpu.kick()
 
     def timer_due(self) -> None:
         """The vCPU's own timer has come to its deadline, or an earlier one of it."""
-        self.vcpu.set("timer_armed", 0)
-        self.kick()
+        if not self.engine.keeps_time:
+            self.vcpu.set("timer", 0)
+            self.kick()
 
     def interrupt(self) -> None:
         """Bring the vCPU out of guest code."""
         self.vcpu.request(REQUEST_STOP)
-        self._signal.set()
 
     def set_irq(self, line: int, level: bool) -> None:
         self.vcpu.set_irq(line, level)
-        if level:
-            self._signal.set()
 
     def raise_soft(self, bits: int) -> None:
         """Set software-interrupt bits, which the guest itself clears."""
@@ -105,6 +108,7 @@ class Runner:
         with self._soft_lock:
             self._soft &= ~bits
             self.vcpu.set("mip_soft", self.vcpu.get("mip_soft") & ~bits)
+        self.vcpu.set("posted", 0)  # one that comes at this moment counts as cleared, too
 
     # -- from the owner --------------------------------------------------------------------------
     def reset(self) -> None:
@@ -159,18 +163,20 @@ class Runner:
     def _loop(self) -> None:
         machine = self._machine
         while not machine.ending:
-            self._signal.clear()
+            self.vcpu.listen()
             self._take_soft()
             machine.take_posts(self.index)
             if machine.ending:
                 return
             if not machine.runnable(self.index):
-                self._signal.wait()
+                self._idle()
                 continue
             budget = self._budget()
             if budget <= 0:
                 machine.end(Outcome("limit"))
                 return
+            if machine.accounts(self.index):
+                self.engine.limit_slice(ACCOUNT_SECONDS)
             self.in_guest = True
             code = self.engine.run(budget)
             self.in_guest = False
@@ -215,11 +221,12 @@ class Runner:
                 assert_never(code)
 
     def _idle(self) -> None:
-        """Sleep until something happens. Waking for nothing is allowed: wfi is a hint."""
+        """Sleep until something has happened since `listen`, or the hart's own timer is due. Waking
+        for nothing is allowed: wfi is a hint."""
         clock = self._machine.clock
         if isinstance(clock, InstructionClock):
             with self._machine.space.lock:
                 if clock.sleep():
                     return
             self._machine.on_asleep()
-        self._signal.wait()
+        self.vcpu.sleep(self._machine.patience(self.index))

@@ -92,7 +92,7 @@ class Tracer:
 
     def engine(self, engine: Engine, cpu: int) -> Engine:
         """The engine as this vCPU's runner shall see it."""
-        wanted = "trap" in self._kinds or "exit" in self._kinds
+        wanted = not self._kinds.isdisjoint({"trap", "exit", "sbi"})
         return TracedEngine(engine, self, cpu) if wanted else engine
 
     def watch_pin(self, line: IrqLine, hart: int, bit: int) -> None:
@@ -238,10 +238,11 @@ class TracedSpace(AddressSpace):
 
 
 class TracedEngine:
-    """An engine whose exits, and traps, are told to the tracer."""
+    """An engine whose exits, calls and traps are told to the tracer."""
 
     def __init__(self, engine: Engine, tracer: Tracer, cpu: int) -> None:
         self.name = engine.name
+        self.keeps_time = False
         self.vcpu = engine.vcpu
         self.state_changed = engine.state_changed
         self.set_time = engine.set_time
@@ -257,7 +258,10 @@ class TracedEngine:
         self._engine.watch_traps(on or "trap" in self._tracer)
 
     def set_peers(self, vcpus: list[VCpu]) -> None:
-        """Fences for other harts stay calls, which are told."""
+        """Calls for other harts leave the engine, and are told."""
+
+    def limit_slice(self, seconds: float) -> None:
+        """The machine hears of each setting of the timer."""
 
     def run(self, budget: int) -> Exit:
         code = self._engine.run(budget)

@@ -193,6 +193,10 @@ class AccessWriter(RegisterWriter):
         else:
             super().op_fence(op)
 
+    def op_relax(self, op: Op) -> None:
+        if not self.alone:
+            super().op_relax(op)
+
     def op_trap(self, op: Op) -> None:
         cause, tval = (self.use(a) for a in op.args)
         self.flush()

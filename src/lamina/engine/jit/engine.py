@@ -116,6 +116,11 @@ class JitEngine(ThreadedEngine):
             regions=self._compiler.statistics(),
         )
 
+    @property
+    def overdue(self) -> bool:
+        """Its records lead into regions that were given up, and are freed once it leaves them."""
+        return self._regions_of != self._compiler.library.generation
+
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
         begun = time.perf_counter()

@@ -35,7 +35,9 @@ declare dso_local void @tlb_space(ptr)
 declare dso_local void @tlb_context(ptr)
 declare dso_local void @icache_flush(ptr)
 declare dso_local void @notify(ptr, i64, i64)
+declare dso_local void @relax(ptr)
 declare dso_local i64 @remote_fence(ptr, i64, i64, i64, i64, i64, i64)
+declare dso_local i64 @remote_post(ptr, i64, i64, i64)
 """
 
 

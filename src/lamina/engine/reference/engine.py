@@ -43,6 +43,7 @@ class ReferenceEngine:
     """Runs one vCPU in the RAM and devices of `space`."""
 
     name = "reference"
+    keeps_time = False
 
     def __init__(
         self,
@@ -70,7 +71,10 @@ class ReferenceEngine:
         host.time_deterministic = deterministic
 
     def set_peers(self, vcpus: list[VCpu]) -> None:
-        """The machine fences other vCPUs."""
+        """The machine fences and interrupts other vCPUs."""
+
+    def limit_slice(self, seconds: float) -> None:
+        """The machine hears of each setting of the timer."""
 
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""

@@ -202,6 +202,9 @@ class ReferenceHost:
     def fence(self) -> None:
         """The interpreter lock orders everything."""
 
+    def relax(self) -> None:
+        """The interpreter gives others their turn."""
+
     def phys_load(self, gpa: int, size: int) -> tuple[int, int]:
         region = self._region(gpa, size, write=False)
         if region is None:
@@ -257,6 +260,10 @@ class ReferenceHost:
         """Code is read from memory each time it runs."""
 
     def fence_remote(self, *arguments: int) -> int:
+        """Left to the machine."""
+        return 0
+
+    def post_remote(self, mask: int, base: int, bits: int) -> int:
         """Left to the machine."""
         return 0
 

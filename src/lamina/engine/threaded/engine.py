@@ -8,13 +8,16 @@ compiled runtime is made once for an architecture (and kept on disk); it holds n
 import ctypes
 import logging
 import mmap
+import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from time import perf_counter_ns
 from typing import Any
 
+from lamina.base import futex
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
+from lamina.base.clock import NS_PER_SECOND
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.code.arena import CodeArenaFull, process_arena
@@ -38,7 +41,8 @@ from lamina.engine.threaded.layout import (
 from lamina.engine.threaded.runtime import runtime
 from lamina.engine.threaded.sampler import SAMPLER, Observer, RegionSeen, Sample
 from lamina.engine.threaded.stencils import PARTS
-from lamina.engine.vcpu import ALWAYS_PENDING, VCpu, reserve
+from lamina.engine.threaded.timer import TimerThread
+from lamina.engine.vcpu import ALWAYS_PENDING, REQUEST_STOP, VCpu, reserve
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
@@ -86,6 +90,10 @@ class ThreadedEngine:
         self._code_maps: list[mmap.mmap] = []
         self._anchors: list[ctypes.Array[ctypes.c_char]] = []
         self.running = self.asked = False
+        self.keeps_time = False
+        self._has_peers = False
+        self._real_time, self._time_divisor = True, 1
+        self._end_timer: Callable[[], object] | None = None
         self._observer: Observer | None = None
         self._exits: Counter[str] = Counter()
         self._device_reads = self._device_writes = self._device_nanoseconds = 0
@@ -117,6 +125,9 @@ class ThreadedEngine:
         self._word("clock_gettime", ctypes.cast(libc.clock_gettime, ctypes.c_void_p).value or 0)
         self._word("sched_yield", ctypes.cast(libc.sched_yield, ctypes.c_void_p).value or 0)
         self._word("mprotect", ctypes.cast(libc.mprotect, ctypes.c_void_p).value or 0)
+        self._word("syscall", ctypes.cast(libc.syscall, ctypes.c_void_p).value or 0)
+        self._word("futex", futex.call_number())
+        self._word("slice_end", U64)
         self._word("pack_tables", self._runtime.tables)
         self.set_baseline(LEAST_PERIOD)
         self.set_time(offset=0, divisor=100, deterministic=False)
@@ -176,9 +187,18 @@ class ThreadedEngine:
     def set_time(self, offset: int, divisor: int, deterministic: bool) -> None:
         """Timebase ticks = base / divisor + offset; base is CLOCK_MONOTONIC in nanoseconds, or
         in deterministic mode the retired instructions."""
-        self._word("time_offset", offset & ((1 << 64) - 1))
+        self._word("time_offset", offset & U64)
         self._word("time_divisor", divisor)
         self._word("time_deterministic", int(deterministic))
+        self._real_time, self._time_divisor = not deterministic, divisor
+        if self.running:  # what is waited for was reckoned with the old offset
+            self.vcpu.request(REQUEST_STOP)
+
+    def limit_slice(self, seconds: float) -> None:
+        """Come out with Exit.REQUEST once, when the guest sets its timer and so much time has
+        passed. Only where the engine keeps the time (`keeps_time`), and only on its thread."""
+        end = (time.monotonic_ns() + int(seconds * NS_PER_SECOND)) // self._time_divisor
+        self._word("slice_end", end)
 
     def set_peers(self, vcpus: list[VCpu]) -> None:
         """All vCPUs of the machine, this one too, each run by an engine of this kind: fences for
@@ -190,6 +210,7 @@ class ThreadedEngine:
             self._peers = (ctypes.c_uint64 * len(vcpus))(*(vcpu.address for vcpu in vcpus))
             self._word("peers", ctypes.addressof(self._peers))
             self._word("peer_count", len(vcpus))
+            self._has_peers = True
 
     def watch_traps(self, on: bool) -> None:
         """Whether each trap taken ends a run with Exit.TRAP."""
@@ -197,20 +218,20 @@ class ThreadedEngine:
 
     # -- callbacks from compiled code; no exception may leave them --------------------------------
     def _read(self, opaque: int, gpa: int, size: int, out: int) -> int:
-        begun = perf_counter_ns()
+        begun = time.perf_counter_ns()
         value = self._space.mmio_read(gpa, size)
         self._device_reads += 1
-        self._device_nanoseconds += perf_counter_ns() - begun
+        self._device_nanoseconds += time.perf_counter_ns() - begun
         if value is None:
             return 0
         ctypes.c_uint64.from_address(out).value = value
         return 1
 
     def _write(self, opaque: int, gpa: int, size: int, value: int) -> int:
-        begun = perf_counter_ns()
+        begun = time.perf_counter_ns()
         taken = self._space.mmio_write(gpa, size, value)
         self._device_writes += 1
-        self._device_nanoseconds += perf_counter_ns() - begun
+        self._device_nanoseconds += time.perf_counter_ns() - begun
         return int(taken)
 
     def _notify(self, opaque: int, event: int, value: int) -> int:
@@ -230,9 +251,19 @@ class ThreadedEngine:
             SAMPLER.add(self)
         self.running = True
         try:
+            self._word("own_waits", int(self._keep_time()))
             return self._run(budget)
         finally:
             self.running = False
+            self._word("own_waits", 0)
+
+    def _keep_time(self) -> bool:
+        """Whether waits and the timer are the engine's own business in this run."""
+        self.keeps_time = self._has_peers and self._real_time
+        if self.keeps_time and self._end_timer is None:
+            timer = TimerThread(self._runtime, self.layout, self.vcpu)
+            self._end_timer = weakref.finalize(self, timer.close)
+        return self.keeps_time
 
     def _run(self, budget: int) -> Exit:
         pending = self.arch.layout.index["pending"]
@@ -266,6 +297,11 @@ class ThreadedEngine:
         else:
             return False
         return True
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it has to come out of guest code, even if it sleeps there."""
+        return False
 
     def sample(self) -> None:
         """Somebody asked where the vCPU is; its pc is exact. For the optimising engine."""
@@ -328,6 +364,8 @@ class ThreadedEngine:
         """Release host memory; the engine must not run any more."""
         if self._baseline:
             process_arena().release(self._baseline, self._baseline_size)
+        if self._end_timer is not None:
+            self._end_timer()
         self.vcpu.close()
         self._arena_bytes.release()
         del self._arena_anchor

@@ -420,11 +420,11 @@ define i64 @run_fast(ptr %s, i64 %n) {{
   call void @set_word(ptr %s, i64 {slot[icount_end]}, i64 %end)
   %a = call i64 @word(ptr %s, i64 {slot[pc]})
   %pc = inttoptr i64 %a to ptr
-  call void @enter_guest(ptr %s)
+  call void @begin_run(ptr %s)
   call void @enter_guest_floats(ptr %s)
   %code = call preserve_nonecc i64 @boundary_dispatch(ptr %s, ptr %pc, i64 %n)
   call void @leave_guest_floats(ptr %s)
-  call void @leave_guest(ptr %s)
+  call void @end_run(ptr %s)
   ret i64 %code
 }}
 define i64 @run_step(ptr %s) {{
@@ -446,21 +446,21 @@ on:
 }}
 define i64 @run_steps(ptr %s, i64 %n) {{
 entry:
-  call void @enter_guest(ptr %s)
+  call void @begin_run(ptr %s)
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %i1, %next ]
   %done = icmp uge i64 %i, %n
   br i1 %done, label %limit, label %step
 limit:
-  call void @leave_guest(ptr %s)
+  call void @end_run(ptr %s)
   ret i64 {exit_limit}
 step:
   %code = call i64 @run_step(ptr %s)
   %other = icmp ne i64 %code, {exit_limit}
   br i1 %other, label %out, label %next
 out:
-  call void @leave_guest(ptr %s)
+  call void @end_run(ptr %s)
   ret i64 %code
 next:
   %i1 = add i64 %i, 1

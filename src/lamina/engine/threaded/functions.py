@@ -12,7 +12,7 @@ from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, WRITE, Arch
 
 REDISPATCH = {"tlb.flush", "tlb.flush_page", "tlb.flush_space", "tlb.flush_space_page"}
-REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "fence.remote", "pending"}
+REDISPATCH |= {"tlb.space", "tlb.context", "icache.flush", "fence.remote", "post.remote", "pending"}
 _STATEFUL = {"get", "set", "reg.get", "reg.set", "pc", "icount", "time", "operand", "notify"}
 _STATEFUL |= REDISPATCH | LEAVING | {"phys.load", "phys.cas", "exit"}
 
@@ -239,6 +239,13 @@ class MemoryWriter(FloatWriter):
     def op_fence_remote(self, op: Op) -> None:
         arguments = ", ".join(f"i64 {self.use(a)}" for a in op.args)
         self.bind(op.results[0], self.temp(f"call i64 @remote_fence(ptr %s, {arguments})"))
+
+    def op_post_remote(self, op: Op) -> None:
+        arguments = ", ".join(f"i64 {self.use(a)}" for a in op.args)
+        self.bind(op.results[0], self.temp(f"call i64 @remote_post(ptr %s, {arguments})"))
+
+    def op_relax(self, op: Op) -> None:
+        self.out("call void @relax(ptr %s)")
 
     def op_notify(self, op: Op) -> None:
         self.before_call()

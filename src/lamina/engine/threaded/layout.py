@@ -65,8 +65,6 @@ _WORDS = (
     "time_offset",  # timebase ticks
     "time_divisor",  # nanoseconds a tick, or instructions a tick in deterministic mode
     "time_deterministic",
-    "timespec",
-    "timespec_nanoseconds",
     "arena_next",
     "arena_end",
     "tlb_data_count",  # where the tables in force count their filled entries
@@ -80,6 +78,14 @@ _WORDS = (
     "peers",  # addresses of the states of all vCPUs, and their number; see `remote_ir`
     "peer_count",
     "sched_yield",
+    "relaxed",  # how often the guest has said that it waits for another vCPU
+    "syscall",
+    "futex",  # the number of that system call
+    "own_waits",  # 1: waits for interrupts and the timer are dealt with by `wait_ir`
+    "timer_until",  # host time until which the timer's thread sleeps; all ones: for ever
+    "timer_turn",  # 32 bits: what it sleeps on
+    "timer_ends",
+    "slice_end",  # in host ticks: when a vCPU that sets its timer goes out to the machine
     "mxcsr",  # engine.threaded.hostfloat: the host's FPU control word, and what it was outside
     "host_mxcsr",
     "region_count",
@@ -98,16 +104,9 @@ _WORDS = (
 # What is counted, on slow paths only, under the names of `engine.statistics`.
 COUNTERS = (
     *("code_pages", "changed_pages", "data_misses", "fetch_misses", "shared_fetches"),
-    *(
-        "baseline_blocks",
-        "baseline_instructions",
-        "full_flushes",
-        "code_flushes",
-        "space_flushes",
-        "page_flushes",
-        "space_changes",
-    ),
-    *("exceptions", "interrupts", "boundaries"),
+    *("baseline_blocks", "baseline_instructions"),
+    *("full_flushes", "code_flushes", "space_flushes", "page_flushes", "space_changes"),
+    *("exceptions", "interrupts", "boundaries", "waits", "posts"),
 )
 
 

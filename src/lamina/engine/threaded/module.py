@@ -24,8 +24,8 @@ from lamina.engine.threaded.memory_ir import memory
 from lamina.engine.threaded.region_ir import region
 from lamina.engine.threaded.remote_ir import remote
 from lamina.engine.threaded.runtime_ir import HEAD, boundary
-from lamina.engine.threaded.state_ir import state
 from lamina.engine.threaded.tlb_ir import tlb
+from lamina.engine.threaded.wait_ir import waits
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import CORE_PACK, Arch
@@ -139,7 +139,7 @@ class _Pack:
         return "\n".join([HEAD, *sorted(self._declares), *declared, text]) + "\n"
 
 
-PARTS = (boundary, fetch, memory, region, tlb, flushes, remote, state, baseline, listing, code)
+PARTS = (boundary, fetch, memory, region, tlb, flushes, remote, waits, baseline, listing, code)
 
 
 def hand_written_texts(arch: Arch, layout: ThreadedLayout) -> list[str]:

@@ -1,4 +1,4 @@
-"""Fences for other vCPUs without leaving compiled code, as LLVM assembly.
+"""Fences and interrupts for other vCPUs without leaving compiled code, as LLVM assembly.
 
 Each vCPU's block has a *mailbox* (`layout.mailbox`): senders put fences in its ring under its lock
 and make the vCPU look at its next boundary; it takes them all, again under the lock. A ring that
@@ -6,8 +6,14 @@ is full stands for a flush of everything. A sender waits until each target has t
 or is outside of guest code: it takes the rest before it enters that again. While a sender waits it
 counts as outside itself, so that vCPUs that fence each other do not wait for ever.
 
-`remote_fence` is called by the operation `fence.remote`; it declines (0) unless the machine named
-the other vCPUs (`set_peers`) and all targets are among these. See `runtime_ir` for the notation.
+A fence does not wake a vCPU that sleeps (`wait_ir`): it takes the fence before it goes on.
+
+Interrupts are bits in the target's word `posted`; it takes them over into the slot of its software
+interrupts at its next boundary, so that nobody else writes that slot.
+
+`remote_fence` and `remote_post` are called by the operations `fence.remote` and `post.remote`; they
+decline (0) unless the machine named the other vCPUs (`set_peers`) and all targets are among these.
+See `runtime_ir` for the notation.
 """
 
 from lamina.engine.threaded.layout import RING, ThreadedLayout
@@ -17,6 +23,7 @@ from lamina.isa.arch import Arch
 # What a letter in the ring asks for; the kinds of `fence.remote` are these, too.
 CODE, PAGES, SPACE_PAGES, ALL, SPACE = range(5)
 MOST_PAGES = 64  # more are a whole address space
+RELAXED = 63  # so many pauses of a guest, a power of two less one, before it gives up its slice
 SPINS = 200  # looks at a target before the host thread gives up its time slice
 
 _MAILBOX = """
@@ -49,6 +56,23 @@ yield:
   %fn.i = call i64 @word(ptr %s, i64 {at[sched_yield]})
   %fn = inttoptr i64 %fn.i to ptr
   %ignored = call i32 %fn()
+  br label %done
+done:
+  ret void
+}}
+
+; The guest waits in a loop for another vCPU, which may be waiting for this thread's host CPU.
+define dso_local void @relax(ptr %s) noinline {{
+  call void @count(ptr %s, i64 {at[relaxed]})
+  %others = call i64 @word(ptr %s, i64 {at[peer_count]})
+  %some = icmp ugt i64 %others, 1
+  br i1 %some, label %pause, label %done
+pause:
+  %n = call i64 @word(ptr %s, i64 {at[relaxed]})
+  %often = and i64 %n, {RELAXED}
+  %now = icmp eq i64 %often, 0
+  %turn = select i1 %now, i64 -1, i64 0
+  call void @breathe(ptr %s, i64 %turn)
   br label %done
 done:
   ret void
@@ -152,6 +176,18 @@ done:
 
 ; Do what others have sent. Called at each boundary.
 define internal void @take_mail(ptr %s) alwaysinline {{
+  %posted.p = getelementptr inbounds i8, ptr %s, i64 {slot[posted]}
+  %posted0 = load atomic i64, ptr %posted.p seq_cst, align 8
+  %any = icmp ne i64 %posted0, 0
+  br i1 %any, label %interrupts, label %fences, !prof !1
+interrupts:
+  %posted = atomicrmw xchg ptr %posted.p, i64 0 seq_cst
+  %soft.p = getelementptr inbounds i8, ptr %s, i64 {posted_slot}
+  %soft = load i64, ptr %soft.p
+  %raised = or i64 %soft, %posted
+  store i64 %raised, ptr %soft.p
+  br label %fences
+fences:
   %sent.p0 = call ptr @mail_field(ptr %s, i64 1)
   %taken.p0 = call ptr @mail_field(ptr %s, i64 2)
   %sent0 = load atomic i64, ptr %sent.p0 seq_cst, align 8
@@ -209,17 +245,13 @@ end:
 """
 
 _SENDER = """
-; Fence the vCPUs of a mask: bit n is vCPU %base + n, %base -1 is all. 1, or 0: nothing was done.
-define dso_local i64 @remote_fence(ptr %s, i64 %kind, i64 %mask, i64 %base, i64 %start, i64 %size, i64 %space) noinline {{
-entry:
-  %numbers = alloca [64 x i64]
+; The vCPUs of a mask as bits: bit n is vCPU %base + n, %base -1 is all. {{not all there, bits}}
+define internal {{ i1, i64 }} @targets(ptr %s, i64 %mask, i64 %base) noinline {{
   %n = call i64 @word(ptr %s, i64 {at[peer_count]})
-  %peers.i = call i64 @word(ptr %s, i64 {at[peers]})
-  %peers = inttoptr i64 %peers.i to ptr
   %known = icmp ne i64 %n, 0
   br i1 %known, label %which, label %decline
 decline:
-  ret i64 0
+  ret {{ i1, i64 }} {{ i1 true, i64 0 }}
 which:
   %unused = sub i64 64, %n
   %every = lshr i64 -1, %unused
@@ -238,6 +270,58 @@ which:
   br i1 %bad, label %decline, label %what
 what:
   %targets = select i1 %all, i64 %every, i64 %shifted
+  %found = insertvalue {{ i1, i64 }} {{ i1 false, i64 0 }}, i64 %targets, 1
+  ret {{ i1, i64 }} %found
+}}
+define internal ptr @peer(ptr %s, i64 %number) alwaysinline {{
+  %peers.i = call i64 @word(ptr %s, i64 {at[peers]})
+  %peers = inttoptr i64 %peers.i to ptr
+  %p = getelementptr inbounds ptr, ptr %peers, i64 %number
+  %peer = load ptr, ptr %p
+  ret ptr %peer
+}}
+
+; Set bits in the slot of software interrupts of the vCPUs of a mask (see `targets`). 1, or 0: nothing
+; was done.
+define dso_local i64 @remote_post(ptr %s, i64 %mask, i64 %base, i64 %bits) noinline {{
+entry:
+  %which = call {{ i1, i64 }} @targets(ptr %s, i64 %mask, i64 %base)
+  %bad = extractvalue {{ i1, i64 }} %which, 0
+  %targets = extractvalue {{ i1, i64 }} %which, 1
+  br i1 %bad, label %decline, label %loop
+decline:
+  ret i64 0
+loop:
+  %left = phi i64 [ %targets, %entry ], [ %rest, %one ]
+  %none = icmp eq i64 %left, 0
+  br i1 %none, label %done, label %one
+one:
+  %number = call i64 @llvm.cttz.i64(i64 %left, i1 true)
+  %less = sub i64 %left, 1
+  %rest = and i64 %left, %less
+  %target = call ptr @peer(ptr %s, i64 %number)
+  %posted.p = getelementptr inbounds i8, ptr %target, i64 {slot[posted]}
+  %was = atomicrmw or ptr %posted.p, i64 %bits seq_cst
+  call void @wake(ptr %s, ptr %target)
+  call void @count(ptr %s, i64 {at[posts]})
+  br label %loop
+done:
+  ret i64 1
+}}
+declare i64 @llvm.cttz.i64(i64, i1)
+
+; Fence the vCPUs of a mask (see `targets`). 1, or 0: nothing was done.
+define dso_local i64 @remote_fence(ptr %s, i64 %kind, i64 %mask, i64 %base, i64 %start, i64 %size, i64 %space) noinline {{
+entry:
+  %numbers = alloca [64 x i64]
+  %n = call i64 @word(ptr %s, i64 {at[peer_count]})
+  %which = call {{ i1, i64 }} @targets(ptr %s, i64 %mask, i64 %base)
+  %bad = extractvalue {{ i1, i64 }} %which, 0
+  %targets = extractvalue {{ i1, i64 }} %which, 1
+  br i1 %bad, label %decline, label %what
+decline:
+  ret i64 0
+what:
   ; Whole address spaces: by start and size 0, by size -1, by many pages.
   %both = or i64 %start, %size
   %nothing = icmp eq i64 %both, 0
@@ -264,8 +348,7 @@ ask:
   %meant = trunc i64 %bits to i1
   br i1 %meant, label %one, label %sent
 one:
-  %t.p = getelementptr inbounds ptr, ptr %peers, i64 %t
-  %target = load ptr, ptr %t.p
+  %target = call ptr @peer(ptr %s, i64 %t)
   %self = icmp eq ptr %target, %s
   br i1 %self, label %own, label %other
 own:
@@ -291,8 +374,7 @@ next:
   %w.meant = trunc i64 %w.bits to i1
   br i1 %w.meant, label %sent.to, label %done.one
 sent.to:
-  %w.p = getelementptr inbounds ptr, ptr %peers, i64 %w
-  %waited = load ptr, ptr %w.p
+  %waited = call ptr @peer(ptr %s, i64 %w)
   %me = icmp eq ptr %waited, %s
   br i1 %me, label %done.one, label %prepare
 prepare:
@@ -334,7 +416,9 @@ def remote(arch: Arch, layout: ThreadedLayout) -> str:
         "SPACE": SPACE,
         "MOST_PAGES": MOST_PAGES,
         "SPINS": SPINS,
+        "RELAXED": RELAXED,
         "RING": RING,
         "mailbox": layout.mailbox,
+        "posted_slot": 8 * arch.layout.index[arch.posted_slot or "posted"],
     }
     return (_MAILBOX + _SENDER).format_map(table)

@@ -110,6 +110,8 @@ class Runtime:
         leave = ctypes.CFUNCTYPE(None, state, ctypes.c_void_p)
         self.baseline_leave = leave(self.address("baseline_leave"))
         self.tlb_space = change(self.address("tlb_space"))
+        self.turn = change(self.address("turn"))
+        self.timer_loop = ctypes.CFUNCTYPE(signed, state)(self.address("timer_loop"))
 
     @property
     def templates(self) -> Templates:

@@ -2,7 +2,7 @@
 
 The other hand-written parts are `fetch_ir` (code pages, decoding, single steps, entry points),
 `memory_ir` (slow paths of guest memory), `tlb_ir` and `flush_ir` (the TLB), `remote_ir` (fences for
-other vCPUs) and `state_ir` (time).
+other vCPUs) and `wait_ir` (time, the timer, waiting).
 Everything that knows the instruction set comes in by the generated functions `@r.*` (routines) and
 `@h.*` (handlers) and the decoder's tables. Names of state words are replaced by their byte offsets: `{at[tlb_data]}`;
 `names` has all that the texts refer to.
@@ -137,7 +137,8 @@ define internal i64 @boundary(ptr %s, i64 %b) noinline {{
   br i1 %exits, label %leave, label %requests
 leave:
   store i64 0, ptr %exit.p
-  br label %out
+  %waited = call i1 @idle(ptr %s, i64 %exit)
+  br i1 %waited, label %requests, label %out
 requests:
   call void @take_mail(ptr %s)
   %req.p = getelementptr inbounds i8, ptr %s, i64 {slot[requests]}

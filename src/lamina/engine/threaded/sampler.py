@@ -2,8 +2,8 @@
 often for somebody who counts the samples.
 
 A vCPU answers at its next boundary, where its pc is exact: the target of a jump, so straight code
-is seen where it goes to next. The optimising engine looks for hot code in this way, and whoever
-profiles a guest sees the same samples (`Engine.observe`).
+is seen where it goes to next. One that sleeps is not asked. The optimising engine looks for hot
+code in this way, and whoever profiles a guest sees the same samples (`Engine.observe`).
 """
 
 import threading
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
-from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
+from lamina.engine.vcpu import REQUEST_SAMPLE, REQUEST_STOP, VCpu
 
 SECONDS_A_SAMPLE = 0.004
 STEADY = 4  # samples in that time for who counts them
@@ -49,6 +49,10 @@ class Sampled(Protocol):
     vcpu: VCpu
     running: bool
     asked: bool
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it has to come out of guest code, even if it sleeps there."""
 
     def __hash__(self) -> int:
         """By identity."""
@@ -104,7 +108,7 @@ class Sampler:
 
     def _run(self) -> None:
         while True:
-            busy = bool(self.running())
+            busy = any(not engine.vcpu.asleep for engine in self.running())
             often = self.weight if not self.steady else 1 / STEADY
             time.sleep(often * SECONDS_A_SAMPLE if busy else IDLE_SECONDS)
             if not self._ask():
@@ -119,9 +123,13 @@ class Sampler:
             if not engines:
                 self._thread = None
         for engine in engines:
-            if engine.running:
+            if not engine.running:
+                continue
+            if not engine.vcpu.asleep:
                 engine.asked = True
                 engine.vcpu.request(REQUEST_SAMPLE)
+            elif engine.overdue:
+                engine.vcpu.request(REQUEST_STOP)
         return bool(engines)
 
 

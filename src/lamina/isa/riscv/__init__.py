@@ -50,6 +50,8 @@ RISCV64 = Arch(
         {
             "trap": traps.trap,
             "interrupt": traps.interrupt,
+            "wakes": traps.wakes,
+            "deadline": traps.deadline,
             "translate": paging.translate,
             "context": paging.context,
             "space": paging.space,
@@ -59,6 +61,7 @@ RISCV64 = Arch(
     reset=reset_values,
     illegal_cause=Cause.ILLEGAL,
     flags_slot="fflags",
+    posted_slot="mip_soft",
     source="lamina.isa.riscv:RISCV64",
     packs=PACKS,
     pack_of=pack_of,

@@ -8,7 +8,14 @@ from lamina.base.bits import U64
 from lamina.ir.build import Val
 from lamina.isa.riscv import fields as f
 from lamina.isa.riscv.csr import CsrHart, constant_csr, csr, slot_csr
-from lamina.isa.riscv.status import counts_time, is_set, read_mip, read_status, write_status
+from lamina.isa.riscv.status import (
+    counts_time,
+    is_set,
+    read_mip,
+    read_status,
+    timer_deadline,
+    write_status,
+)
 
 constant_csr(0xF11, "mvendorid")
 constant_csr(0xF12, "marchid")
@@ -102,6 +109,5 @@ def legal_cbie(h: CsrHart, value: Val) -> Val:
 
 def announce_deadline(h: CsrHart) -> None:
     """Tell the machine when STIP rises next (all ones: never), and look at interrupts again."""
-    deadline = h.select(counts_time(h), h.s.stimecmp, U64)
-    h.do("notify", deadline, event="stimecmp")
+    h.do("notify", timer_deadline(h), event="stimecmp")
     h.do("pending")

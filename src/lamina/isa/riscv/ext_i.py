@@ -342,7 +342,10 @@ def sraw(h: Hart, rd: Val, rs1: Val, rs2: Val) -> None:
 
 
 @insn("fence pred, succ", "fm pred succ rs1 000 rd 0001111")
-def fence(h: Hart) -> None:
+def fence(h: Hart, pred: Val, succ: Val) -> None:
     """Order memory accesses; every kind of fence is the strongest one. The register fields and
-    unknown modes are ignored, as the manual asks for; PAUSE is one of these encodings."""
-    h.do("fence")
+    unknown modes are ignored, as the manual asks for. One that orders nothing is a hint: PAUSE."""
+    with h.when((pred == 1) & (succ == 0)):
+        h.do("relax")
+    with h.otherwise():
+        h.do("fence")

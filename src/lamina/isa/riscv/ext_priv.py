@@ -12,7 +12,7 @@ from lamina.isa.riscv import traps
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import RV64, Hart
 from lamina.isa.riscv.hypercall import quick_call
-from lamina.isa.riscv.status import is_set, read_mip
+from lamina.isa.riscv.status import is_set
 
 insn = RV64.extension("Priv")
 svinval = RV64.extension("Svinval")
@@ -50,7 +50,7 @@ def wfi(h: Hart) -> None:
     forbidden = (h.s.priv == f.SUPERVISOR) & is_set(h.s.mstatus, f.TW)
     with h.when(forbidden | (h.s.priv == f.USER)):
         h.illegal()
-    with h.when((read_mip(h) & h.s.mie) == 0):
+    with h.when(h.call(traps.wakes())[0] == 0):
         h.exit(Exit.IDLE)
 
 

@@ -6,6 +6,7 @@ CSR declarations, trap entry and return, and wfi.
 
 from functools import cache
 
+from lamina.base.bits import U64
 from lamina.ir.build import Val
 from lamina.ir.graph import Routine
 from lamina.ir.passes import simplify
@@ -24,6 +25,11 @@ def is_set(value: Val, bits: int) -> Val:
 def counts_time(h: Hart) -> Val:
     """One bit: Sstc is enabled, so that stimecmp makes the supervisor's timer interrupt."""
     return is_set(h.s.menvcfg, f.STCE)
+
+
+def timer_deadline(h: Hart) -> Val:
+    """When stimecmp makes STIP rise; all ones (never) while it does not count."""
+    return h.select(counts_time(h), h.s.stimecmp, U64)
 
 
 def read_status(h: Hart) -> Val:
@@ -52,9 +58,9 @@ def write_status(h: Hart, value: Val, writable: int) -> None:
 
 def look_at_interrupts(h: Hart) -> None:
     """More interrupts may be taken than before: have the engine look, if there is one. The clock is
-    not asked: while the timer is armed, the machine speaks up when it is due."""
+    not asked: as long as the word `timer` says that somebody will speak up when it is due."""
     waiting = ((h.get("irq") & HARDWARE_LINES) | h.s.mip_soft) & h.s.mie
-    timer = is_set(h.s.mie, f.STIP) & (h.get("timer_armed") == 0)
+    timer = is_set(h.s.mie, f.STIP) & (h.get("timer") == 0)
     with h.when((waiting != 0) | timer):
         h.do("pending")
 

@@ -16,7 +16,7 @@ from lamina.isa.riscv import fields as f
 from lamina.isa.riscv.csr import CsrHart
 from lamina.isa.riscv.fields import Cause
 from lamina.isa.riscv.hart import Hart
-from lamina.isa.riscv.status import is_set, look_at_interrupts, read_mip
+from lamina.isa.riscv.status import is_set, look_at_interrupts, read_mip, timer_deadline
 
 # Exceptions of an instruction's fetch: a handler that meets one at its very first instruction
 # meets it again for ever.
@@ -62,6 +62,21 @@ def interrupt() -> Routine:
         _enter_supervisor(h, number | f.INTERRUPT, h.const(0), _vector(h, h.s.stvec, number))
         h.do("tlb.context")
     return simplify(verify(h.finish()))
+
+
+@cache
+def wakes() -> Routine:
+    """wakes() -> 1 if an interrupt is pending and enabled in mie, whether or not it can be taken:
+    what ends a wfi."""
+    h = Hart("wakes")
+    return simplify(verify(h.finish((read_mip(h) & h.s.mie) != 0)))
+
+
+@cache
+def deadline() -> Routine:
+    """deadline() -> when STIP rises next, as far as that depends on time; all ones: never."""
+    h = Hart("deadline")
+    return simplify(verify(h.finish(timer_deadline(h))))
 
 
 @cache

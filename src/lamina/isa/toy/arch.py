@@ -5,6 +5,7 @@ what a pipeline must cope with: arithmetic, memory, a conditional and an indirec
 exit. Tests of engines use it; nothing else does.
 """
 
+from lamina.base.bits import U64
 from lamina.base.exits import Exit
 from lamina.ir.build import Builder, Val
 from lamina.ir.graph import Routine
@@ -99,6 +100,16 @@ def _interrupt() -> Routine:
     return _finish(b)
 
 
+def _wakes() -> Routine:
+    b = Builder("wakes")
+    return _finish(b, b.get("irq") != 0)
+
+
+def _deadline() -> Routine:
+    b = Builder("deadline")
+    return _finish(b, b.const(U64))
+
+
 def _translate() -> Routine:
     b = Builder("translate", (64, 64, 64))
     gva, _, _ = b.params
@@ -135,6 +146,8 @@ def arch() -> Arch:
         routines={
             "trap": _trap(),
             "interrupt": _interrupt(),
+            "wakes": _wakes(),
+            "deadline": _deadline(),
             "translate": _translate(),
             "bus_fault": _bus_fault(),
             "context": _context(),

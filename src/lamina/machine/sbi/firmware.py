@@ -68,6 +68,10 @@ class Sbi:
         """Whether the hart is started and not suspended. Takes no lock."""
         return self._states.state(hart) == HartState.STARTED
 
+    def suspended(self, hart: int) -> bool:
+        """Whether the hart waits for an interrupt that wakes it. Takes no lock."""
+        return self._states.state(hart) == HartState.SUSPENDED
+
     def wake(self, hart: int) -> bool:
         """An interrupt is pending that the hart has enabled (mip & mie, whatever SIE says).
 
@@ -84,6 +88,10 @@ class Sbi:
         On the hart's own thread: after a wait for a host CPU, and with `preempted` before one.
         """
         self._steal.update(hart, preempted)
+
+    def wants_steal(self, hart: int) -> bool:
+        """Whether a hart has named memory for its steal time."""
+        return self._steal.wanted(hart)
 
     # -- the machine's life ----------------------------------------------------------------------
     def reset(self) -> None:

@@ -71,6 +71,10 @@ class StealTime:
         """Write no more for a hart: it asked for that, or starts afresh."""
         self._areas[hart] = None
 
+    def wanted(self, hart: int) -> bool:
+        """Whether a hart has named an area."""
+        return self._areas[hart] is not None
+
     def update(self, hart: int, preempted: bool) -> None:
         """Write a hart's account to where it wants it, if anywhere."""
         area = self._areas[hart]
