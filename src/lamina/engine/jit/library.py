@@ -228,6 +228,8 @@ class RegionLibrary:
         def resolve(name: str) -> int:
             return pages[name] if name in pages else self._resolve(name)
 
+        if any(r.kind != "abs64" for r in image.relocations if r.symbol in pages):
+            raise CodeError("a region takes the number of a page to be a place in reach")
         if ENTRY not in image.symbols:
             raise CodeError(f"a region without a function {ENTRY}")
         if self._bytes + len(image.text) > MAX_BYTES:
