@@ -9,7 +9,7 @@ Called by `writer`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lamina.base.bits import U64, mask
+from lamina.base.bits import U64, signed
 
 FEW = 4  # cases that are compared one after the other
 DENSE = 8  # halfwords a case, at most, where LLVM makes a table: it wants a tenth to be cases
@@ -28,6 +28,11 @@ class Hash:
         return (offset * self.multiplier & U64) >> 64 - self.bits
 
 
+def turned(offset: int) -> int:
+    """An offset rotated to the right by one bit, as a signed number of 64 bits."""
+    return signed((offset & U64) >> 1 | (offset & 1) << 63, 64)
+
+
 def is_table(offsets: Sequence[int]) -> bool:
     """Whether a switch by offsets, halved, is quick as it is."""
     return len(offsets) <= FEW or max(offsets) - min(offsets) <= 2 * DENSE * len(offsets)
@@ -39,7 +44,7 @@ def perfect_hash(offsets: Sequence[int]) -> Hash:
     while True:
         bits += 1
         for _ in range(_TRIES):
-            multiplier = multiplier + _STEP + _STEP & mask(64) | 1
+            multiplier = multiplier + _STEP + _STEP & U64 | 1
             found = Hash(multiplier, bits)
             if len({found.of(o) for o in offsets}) == len(offsets):
                 return found

@@ -8,23 +8,25 @@ up, or a shared check fails, the region is left at that instruction and the thre
 
 from dataclasses import dataclass
 
-from lamina.base.bits import PAGE_SIZE, U64, signed
+from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.access_writer import NO_PAGE, AccessWriter
 from lamina.engine.jit.flow import Decoded, jump_distance
 from lamina.engine.jit.groups import group_within, groups_of
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.register_writer import METADATA, STATE, TLB
 from lamina.engine.jit.shape import JUMPS, RETURNS, Loop, Part, parts_of, switch_of
-from lamina.engine.jit.switch import is_table, perfect_hash
+from lamina.engine.jit.switch import is_table, perfect_hash, turned
+from lamina.engine.jit.usual import rare_conditions
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.layout import CONTENT_OFFSET, TLB_ENTRIES, ThreadedLayout
 from lamina.engine.threaded.region_ir import DECLARATIONS
-from lamina.ir.graph import Op, Routine, Variable
+from lamina.ir.graph import Op, Routine, Value, Variable
 from lamina.isa.arch import Arch
 
 RUNTIME = """
 declare dso_local preserve_nonecc i64 @dispatch(ptr, ptr, i64)
 declare dso_local preserve_nonecc i64 @resume(ptr, ptr, i64)
+declare dso_local preserve_nonecc i64 @step_one(ptr, ptr, i64)
 declare dso_local preserve_nonecc i64 @left(ptr, ptr, i64)
 declare dso_local i1 @touch(ptr, i64, i64)
 declare dso_local i64 @time(ptr)
@@ -92,6 +94,10 @@ class RegionWriter(AccessWriter):
     # -- the whole function ----------------------------------------------------------------------
     def text(self) -> str:
         self.closed = True
+        rare = rare_conditions(self.region)
+        for condition in rare:
+            self.learn_not(condition)
+        self.facts.keep()
         for part in self._parts.values():
             self._part, self.loop = part, part.loop
             self.facts.forget()
@@ -102,7 +108,7 @@ class RegionWriter(AccessWriter):
         self._tails()
         body, self.lines = self.lines, []
         self._entries()
-        return "\n".join([*self._prologue(), *self.lines, *body, "}"])
+        return "\n".join([*self._prologue(rare), *self.lines, *body, "}"])
 
     def _block(self, part: Part) -> None:
         self.groups = groups_of(self.region, part, list(self.layout.files))
@@ -136,9 +142,9 @@ class RegionWriter(AccessWriter):
         if is_table(offsets):
             # Turned by one bit, as addresses are even: what lies close together lies closer.
             self.declares.add("declare i64 @llvm.fshl.i64(i64, i64, i64)")
-            turned = self.temp(f"call i64 @llvm.fshl.i64(i64 {distance}, i64 {distance}, i64 63)")
-            cases = " ".join(f"i64 {_turned(o)}, label %{self._way(o)}" for o in offsets)
-            self.close(f"switch i64 {turned}, label %{other} [ {cases} ]")
+            half = self.temp(f"call i64 @llvm.fshl.i64(i64 {distance}, i64 {distance}, i64 63)")
+            cases = " ".join(f"i64 {turned(o)}, label %{self._way(o)}" for o in offsets)
+            self.close(f"switch i64 {half}, label %{other} [ {cases} ]")
             return
         hashed = perfect_hash(offsets)
         product = self.temp(f"mul i64 {distance}, {hashed.multiplier}")
@@ -185,7 +191,7 @@ class RegionWriter(AccessWriter):
         spent = self._retired + more
         return self.temp(f"sub i64 {now}, {spent}") if spent else now
 
-    def _prologue(self) -> list[str]:
+    def _prologue(self, rare: list[Value]) -> list[str]:
         at = self.engine.at
         head = f'define preserve_nonecc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind'
         lines = [
@@ -211,6 +217,7 @@ class RegionWriter(AccessWriter):
             lines += [f"{name}.base = alloca ptr", f"store ptr null, ptr {name}.base"]
         for file, index in sorted(self.registers):
             lines.append(f"{self.local(file, index)} = alloca {self.local_type(file)}")
+        lines += self._unless_rare(rare)
         entries = self.region.entries
         if len(entries) == 1:
             return [*lines, "br label %e0"]
@@ -220,6 +227,30 @@ class RegionWriter(AccessWriter):
         lines += loads
         cases = " ".join(f"i32 {i}, label %e{i}" for i in range(1, len(entries)))
         return [*lines, f"switch i32 %which, label %e0 [ {cases} ]"]
+
+    def _unless_rare(self, conditions: list[Value]) -> list[str]:
+        """Where one of the conditions holds, only the instruction at the entry is done, and not by
+        the region."""
+        if not conditions:
+            return []
+        written, self.lines = self.lines, []
+        for i, condition in enumerate(conditions):
+            self._names = {}
+            self._write_value(condition)
+            self.branch(self.use(condition), "rarely", f"usual{i}.entry", (0, 1))
+            self.open(f"usual{i}.entry")
+        self.close("br label %usually")
+        self.open("rarely")
+        self._tail("@step_one", f"ptr {self.temp('inttoptr i64 %pc.start to ptr')}", "%b")
+        self.open("usually")
+        check, self.lines = self.lines, written
+        return check
+
+    def _write_value(self, value: Value) -> None:
+        """A value of slots and constants."""
+        for argument in value.op.args:
+            self._write_value(argument)
+        self.op(value.op)
 
     def _where_entered(self) -> list[str]:
         """Which entry it is, if there are several, and from that the address of page 0."""
@@ -451,11 +482,6 @@ class RegionWriter(AccessWriter):
         params = "".join(f", i{p.width}" for p in routine.params)
         self.declares.add(f"declare dso_local {kind} {symbol(routine)}(ptr{params})")
         super().op_call(op)
-
-
-def _turned(offset: int) -> int:
-    """An offset rotated to the right by one bit, as a signed number of 64 bits."""
-    return signed((offset & U64) >> 1 | (offset & 1) << 63, 64)
 
 
 def region_module(name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout) -> str:
