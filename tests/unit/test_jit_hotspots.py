@@ -158,3 +158,39 @@ def test_when_all_code_pages_go_everything_begins_anew() -> None:
     pages.spots.clear()
     assert pages.samples_until_due(HEAD) == before
     assert pages.forgotten == [FIRST, FIRST]
+
+
+def test_a_call_by_a_pointer_is_followed_to_where_it_was_seen_to_go() -> None:
+    source = f"1: jalr ra, 0(a5)\n bnez a0, 1b\n ret\n .zero {PAGE_SIZE}\n addi a0, a0, 1\n ret"
+    function = 12 + PAGE_SIZE
+    pages = Pages(source, eager=True)
+    pages.spots.note_call(function, 4, pages.page_of)
+    pages.spots.note_call(function, 8, pages.page_of)  # behind no call
+    spot = pages.sample(0)
+    assert spot is not None
+    assert spot.region is not None
+    assert spot.region.jumps == (function,)
+    assert set(spot.region.members) == {0, 4, 8, function, function + 4}
+    # Not if another page lies there now.
+    pages = Pages(source, eager=True)
+    pages.spots.note_call(function, 4, lambda number: 77 if number else FIRST)
+    spot = pages.sample(0)
+    assert spot is not None
+    assert spot.region is not None
+    assert set(spot.region.members) == {0, 4, 8}
+
+
+def test_where_a_region_was_left_in_its_middle_the_way_back_is_compiled() -> None:
+    source = "1: addi a0, a0, -1\n addi a1, a1, 1\n addi a2, a2, 1\n bnez a0, 1b\n 2: j 2b"
+    pages = Pages(source, eager=True)
+    whole = pages.sample(0)
+    assert whole is not None
+    assert whole.region is not None
+    assert whole.region.grouped
+    assert set(whole.region.members) == {0, 4, 8, 12, 16}
+    whole.finish()
+    rest = pages.sample(8)
+    assert rest is not None
+    assert rest.region is not None
+    assert not rest.region.grouped
+    assert set(rest.region.members) == {8, 12}  # at 0 and 16 the other one is entered

@@ -121,6 +121,14 @@ def test_the_numbers_of_pages_come_in_as_addresses(store: CodeStore) -> None:
     assert len(other.at(number)) == 1
 
 
+def test_the_number_of_a_page_is_no_place_in_reach(store: CodeStore) -> None:
+    r = region(LOOP)
+    one = library(store)
+    code = CodeImage(b"\xc3" + bytes(63), {ENTRY: 0}, (Relocation(8, "pc32", f"{CONTENT}0", 0),))
+    with pytest.raises(CodeError, match="number of a page"):
+        one.add(r, numbers(one, r), code)
+
+
 def _damaged(image: CodeImage, about: bytes) -> CodeImage:
     return CodeImage(image.text[: image.symbols[ABOUT]] + about, image.symbols, image.relocations)
 

@@ -1,10 +1,11 @@
 """Which instructions make a region, and where it is entered."""
 
 import pytest
-from regions import ASSEMBLER, form, region, x
+from regions import ASSEMBLER, DECODER, form, pages_of_code, region, x
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit import region as limits
+from lamina.engine.jit.region import PageView, form_region
 
 LOOP = """
     li a0, 10
@@ -42,7 +43,7 @@ def test_there_is_no_region_where_nothing_ran_or_nothing_decodes() -> None:
 def test_calls_are_followed_and_what_comes_behind_them() -> None:
     r = region("call_it: jal ra, f\n addi a0, a0, 1\n j call_it\n f: addi a1, a1, 1\n ret")
     assert sorted(r.members) == [0, 4, 8, 12, 16]
-    assert r.entries == (0,)  # the return is the region's own
+    assert r.entries == (0, 12)  # the return is the region's own
 
 
 def test_what_comes_back_from_elsewhere_comes_in_behind_its_call() -> None:
@@ -85,7 +86,19 @@ def test_no_region_starts_at_an_instruction_in_two_pages() -> None:
 
 def test_the_size_is_limited() -> None:
     r = region("addi a0, a0, 1\n" * (limits.MAX_INSTRUCTIONS + 100) + "ret")
-    assert len(r.members) == limits.MAX_INSTRUCTIONS
+    assert len(r.members) == limits.MAX_OWN
+
+
+def test_a_function_that_is_called_is_taken_as_a_whole_or_not_at_all() -> None:
+    for room, whole in ((0, True), (1, False)):
+        length = limits.MAX_INSTRUCTIONS - limits.MAX_OWN + 1 + room
+        own = "addi a0, a0, 1\n" * (limits.MAX_OWN - 4)
+        function = "addi a1, a1, 1\n" * (length - 1) + "ret"
+        r = region(f"jal ra, f\n jal ra, g\n {own} ret\n f: {function}\n g: ret")
+        f, g = 4 * (limits.MAX_OWN - 1), 4 * (limits.MAX_OWN - 1 + length)
+        assert (f in r.members) == (f + 4 in r.members) == whole
+        assert (f in r.entries) == whole
+        assert g in r.members or whole
 
 
 def test_the_number_of_pages_is_limited() -> None:
@@ -121,3 +134,59 @@ def test_entries_are_members_that_lie_in_one_page(at: int) -> None:
     for e in r.entries:
         assert e in r.members
         assert e % PAGE_SIZE + r.members[e].length <= PAGE_SIZE
+
+
+SWITCH = """
+1:  jr a1
+    nop
+    addi a2, a2, 1
+    j 2f
+    addi a3, a3, 1
+2:  addi a0, a0, -1
+    bnez a0, 1b
+    ret
+"""
+
+
+def test_what_ran_near_a_computed_jump_may_be_where_it_goes() -> None:
+    ran = {0, 8, 12, 16, 20, 24, 28}  # but for the nop
+    r = region(SWITCH, ran=ran)
+    assert set(r.members) == ran
+    assert r.jumps == (0, 8, 16)
+    assert set(r.jumps) <= set(r.entries)
+
+
+def test_a_return_is_no_computed_jump() -> None:
+    r = region(SWITCH.replace("jr a1", "ret"), ran={0, 8, 12, 16, 20, 24, 28})
+    assert set(r.members) == {0}
+    assert r.jumps == ()
+
+
+def test_the_entry_of_another_region_is_not_where_a_computed_jump_goes() -> None:
+    """Its record leads there, but nothing behind it ran."""
+    assert set(region(SWITCH, ran={0, 8, 16, 20, 24, 28}).members) == {0, 16, 20, 24, 28}
+
+
+def test_far_calls_are_followed() -> None:
+    source = (
+        f"auipc ra, 2\n jalr ra, -8(ra)\n ret\n .zero {2 * PAGE_SIZE - 20}\n addi a0, a0, 1\n ret"
+    )
+    r = region(source)
+    assert set(r.members) == {0, 4, 8, 2 * PAGE_SIZE - 8, 2 * PAGE_SIZE - 4}
+    assert r.members[4].target == 2 * PAGE_SIZE - 12
+    # By another register it goes anywhere.
+    assert set(region(source.replace("auipc ra", "auipc a0")).members) == {0, 4, 8}
+
+
+def test_calls_by_pointers_go_to_where_they_were_seen_to() -> None:
+    source = f"jalr ra, 0(a5)\n ret\n .zero {PAGE_SIZE}\n addi a0, a0, 1\n ret"
+    pages = pages_of_code(source)
+
+    def find(number: int) -> PageView | None:
+        return PageView(pages[number], lambda offset: True) if number in pages else None
+
+    function = 8 + PAGE_SIZE
+    r = form_region(DECODER, find, 0, lambda call: [function] if call == 0 else [])
+    assert r is not None
+    assert set(r.members) == {0, 4, function, function + 4}
+    assert r.jumps == (function,)

@@ -11,7 +11,7 @@ from lamina.engine.jit.region import MAX_ENTRIES, MAX_INSTRUCTIONS, MAX_PAGES, R
 from lamina.engine.jit.request import decode, encode
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n sd a0, 0(sp)\n sd a0, 8(sp)\n bnez a0, 1b\n ret"
-HEAD = struct.calcsize("<HHHB")
+HEAD = struct.calcsize("<HHHHBB")
 
 
 @pytest.mark.parametrize("at", [0, PAGE_SIZE - 8, PAGE_SIZE - 6])
@@ -23,6 +23,15 @@ def test_a_region_comes_as_it_was_sent(at: int, grouped: bool) -> None:
     assert got == r
     assert list(got.members) == list(r.members)
     assert text(got) == text(r)
+
+
+def test_where_computed_jumps_go_comes_too() -> None:
+    r = region("1: jr a1\n j 1b\n addi a0, a0, 1\n j 1b", ran={0, 4, 8, 12})
+    assert r.jumps == (0, 4, 8)
+    assert decode(DECODER, encode(r)).jumps == r.jumps
+    r.jumps = (0, 2)
+    with pytest.raises(CodeError, match="jump"):
+        decode(DECODER, encode(r))
 
 
 def test_pages_before_the_start_come_too() -> None:

@@ -120,6 +120,8 @@ class Arch:
     # The first is there from the start; a pack may call routines of the packs before it.
     packs: tuple[str, ...] = (CORE_PACK,)
     pack_of: Callable[[Insn], str] = lambda insn: CORE_PACK
+    # Registers that hold return addresses by convention, as the host's predictors take them to.
+    link_registers: frozenset[tuple[str, int]] = frozenset()
     long_mask: int = 3  # an instruction has 4 bytes if its low half & long_mask == long_match,
     long_match: int = 3  # else 2
 

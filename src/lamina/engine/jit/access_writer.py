@@ -90,12 +90,18 @@ class AccessWriter(RegisterWriter):
         self.branch(gone, "leave", end, (0, 1))
         return slow
 
-    def _host_in_loop(self, gva: str, size: int, write: bool, call: str) -> str:
-        """The same by way of the page that was found last."""
+    def _last(self, kinds: str) -> str:
+        """The name of the variables for the page that was found last by the base register of the
+        instruction: for reading, writing or both."""
         access = self.member.access
         assert access is not None
-        name = f"%last.{access.file}{access.index}.{'w' if write else 'r'}"
+        name = f"%last.{access.file}{access.index}.{kinds}"
         self.recent.setdefault(name)
+        return name
+
+    def _host_in_loop(self, gva: str, size: int, write: bool, call: str) -> str:
+        """The same by way of the page that was found last."""
+        name = self._last("w" if write else "r")
         page = self._page(gva, size)
         last = self.temp(f"load i64, ptr {name}.page")
         same = self.temp(f"icmp eq i64 {page}, {last}")
@@ -123,21 +129,44 @@ class AccessWriter(RegisterWriter):
         """A host pointer by the check of the access's group."""
         if not group.base:
             low = self.temp(f"add i64 {gva}, {group.low - distance}")
-            entry = self._entry(low)
-            last = self.temp(f"add i64 {low}, {group.high - group.low - 1}")
-            page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
-            hits = [
-                self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
-                for write in [False] * group.reads + [True] * group.writes
-            ]
-            hit = hits[0] if len(hits) == 1 else self.temp(f"and i1 {hits[0]}, {hits[1]}")
-            addend = self._addend(entry)
-            go = self.label("go")
-            self.branch(hit, go, self.aside(), (1, 0))
-            self.open(go)
+            span, access = group.high - group.low, self.member.access
+            if self.loop is not None and access is not None and access.size == span:
+                addend = self._addend_in_loop(group, low, span)
+            else:
+                last = self.temp(f"add i64 {low}, {span - 1}")
+                page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
+                addend = self._addend_of(group, low, page)
             group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
         # At constant distances, so that LLVM sees what lies side by side.
         return self.temp(f"getelementptr i8, ptr {group.base}, i64 {distance - group.low}")
+
+    def _addend_of(self, group: Group, low: str, page: str) -> str:
+        """What leads to the host's addresses of a group, or the region is left."""
+        entry = self._entry(low)
+        hits = [
+            self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
+            for write in [False] * group.reads + [True] * group.writes
+        ]
+        hit = hits[0] if len(hits) == 1 else self.temp(f"and i1 {hits[0]}, {hits[1]}")
+        addend = self._addend(entry)
+        go = self.label("go")
+        self.branch(hit, go, self.aside(), (1, 0))
+        self.open(go)
+        return addend
+
+    def _addend_in_loop(self, group: Group, low: str, span: int) -> str:
+        """The same for a word that is read and written, by way of the page that was found last."""
+        name = self._last("r" * group.reads + "w" * group.writes)
+        page = self._page(low, span)
+        same = self.temp(f"icmp eq i64 {page}, {self.temp(f'load i64, ptr {name}.page')}")
+        look, end = self.label("look"), self.label("there")
+        self.branch(same, end, look, (1, 0))
+        self.open(look)
+        addend = self._addend_of(group, low, page)
+        self.out(f"store i64 {page}, ptr {name}.page")
+        self.out(f"store ptr {addend}, ptr {name}.base")
+        self.open(end)
+        return self.temp(f"load ptr, ptr {name}.base")
 
     # -- operations ------------------------------------------------------------------------------
     def op_load(self, op: Op) -> None:

@@ -135,6 +135,8 @@ class JitEngine(ThreadedEngine):
         self._compiler.look_again()
         self._look_at_new_pages()
         pc = self.vcpu.pc
+        for file, index in self.arch.link_registers:
+            self._spots.note_call(pc, self.vcpu.reg(file, index), self._page_of)
         page = self._page_of(pc >> PAGE_SHIFT)
         linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
         SAMPLER.note(not linked)

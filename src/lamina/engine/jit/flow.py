@@ -5,7 +5,7 @@ Decoding is remembered by the instruction's bits: the same words occur again and
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lamina.base.bits import U64, signed
 from lamina.engine.threaded.functions import REDISPATCH, mentions
@@ -16,6 +16,9 @@ from lamina.ir.softfloat import expand_floats
 from lamina.ir.specialise import Specialiser
 from lamina.isa.arch import Arch
 from lamina.isa.insn import Insn, operand_values
+
+# A place: a register of a file, and a distance from it, or from the pc.
+Place = tuple[str, int, int]
 
 # Operations after which a new dispatch must look at what changed.
 ENDING = REDISPATCH | {"exit"}
@@ -37,12 +40,14 @@ class Access:
 @dataclass(slots=True, frozen=True)
 class Decoded:
     """One instruction word. `target` is the distance of a static jump; `falls`: control may go on
-    behind it; `indirect`: there is a computed jump; `links`: it leaves the address behind it in a
-    register, as calls do; `ends`: a new dispatch must follow it. `reads` and `writes` are registers
-    as bits: 64 for each file, in the order of the architecture's files; what is written on some
-    paths only counts as read. `changes` are all registers that may be written. `access` is set if
-    there is just one access to memory, at a register plus a constant. `restartable`: it may be
-    begun again where a rare case comes up, because nothing was changed before."""
+    behind it; `indirect`: there is a jump to an address from a register, `computed`: which is no
+    return; `links`: it leaves the address behind it in a register, as calls do; `ends`: a new
+    dispatch must follow it. `reads` and `writes` are registers as bits: 64 for each file, in the
+    order of the architecture's files; what is written on some paths only counts as read. `changes`
+    are all registers that may be written. `makes`: it puts the pc plus a distance into a register;
+    `by`: where its jump goes. `access` is set if there is just one access to memory, at a register
+    plus a constant. `restartable`: it may be begun again where a rare case comes up, because
+    nothing was changed before."""
 
     bits: int
     length: int
@@ -50,13 +55,20 @@ class Decoded:
     target: int | None
     falls: bool
     indirect: bool
+    computed: bool
     links: bool
     ends: bool
     reads: int
     writes: int
     changes: int
+    makes: Place | None
+    by: Place | None
     access: Access | None
     restartable: bool
+
+    def to(self, distance: int) -> "Decoded":
+        """The same, whose computed jump probably goes so far."""
+        return replace(self, target=distance, indirect=False, computed=False)
 
 
 class Decoder:
@@ -94,7 +106,7 @@ class Decoder:
         target, falls, indirect = None, True, False
         for op, nested in jumps(routine.body, False):
             falls = falls and nested
-            distance = jump_distance(op)
+            distance = jump_distance(op.args[0].op)
             if distance is None:
                 indirect = True
             else:
@@ -103,9 +115,14 @@ class Decoder:
         links = not falls and _links(routine)
         ends = mentions(routine, ENDING)
         registers = _registers(routine, {f: i for i, f in enumerate(self._files)})
+        by = _by(routine)
+        back = by is None or by[:2] in self.arch.link_registers
+        computed = indirect and not ends and not back
         return Decoded(
-            *(bits, length, routine, target, falls, indirect, links, ends),
+            *(bits, length, routine, target, falls, indirect, computed, links, ends),
             *registers,
+            _makes(routine),
+            by,
             _access(routine),
             restartable(routine),
         )
@@ -119,9 +136,8 @@ def lowerable(routine: Routine) -> Routine | None:
     return routine if all(name in ("operand", "const") for name in indexes) else None
 
 
-def jump_distance(jump: Op) -> int | None:
-    """The signed distance of a jump to pc plus a constant; None for other targets."""
-    target = jump.args[0].op
+def jump_distance(target: Op) -> int | None:
+    """The signed distance of an address that is the pc plus a constant; None for others."""
     if target.name == "pc":
         return 0
     if target.name != "add":
@@ -157,6 +173,31 @@ def _links(routine: Routine) -> bool:
             if a == "pc" and b in ("const", "insn.length"):
                 return True
     return False
+
+
+def _makes(routine: Routine) -> Place | None:
+    """The register that gets the pc plus a distance, of an instruction that falls."""
+    op = routine.body.ops[-1] if routine.body.ops else None
+    distance = jump_distance(op.args[1].op) if op is not None and op.name == "reg.set" else None
+    if op is None or distance is None:
+        return None
+    return op.attrs["file"], op.args[0].op.attrs["value"], distance
+
+
+def _by(routine: Routine) -> Place | None:
+    """The place that the last jump goes to. That its lowest bits are cleared does not count: who
+    follows it must look whether it came there."""
+    op = routine.body.ops[-1] if routine.body.ops else None
+    if op is None or op.name != "jump":
+        return None
+    at, distance = op.args[0].op, 0
+    if at.name == "and":
+        at = at.args[0].op
+    if at.name == "add" and at.args[1].op.name == "const":
+        distance, at = signed(at.args[1].op.attrs["value"], 64), at.args[0].op
+    if at.name != "reg.get":
+        return None
+    return at.attrs["file"], at.args[0].op.attrs["value"], distance
 
 
 def _registers(routine: Routine, files: dict[str, int]) -> tuple[int, int, int]:

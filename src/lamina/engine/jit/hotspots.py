@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
-from lamina.engine.jit.region import PageView, Region, form_region
+from lamina.engine.jit.region import MAX_LENGTH, PageView, Region, form_region, instruction_at
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
 WORTH = 1.0
@@ -19,6 +19,7 @@ FIRST_LOOK = 3  # samples
 SMALL = 10  # instructions: no region is worth a look before one of these would be compiled
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
 NEVER = 1 << 30
+MAX_CALLED = 8  # places that a call by a pointer is remembered to go to
 
 
 def worth(samples: float, seconds: float) -> bool:
@@ -33,20 +34,22 @@ PageOf = Callable[[int], int]  # the address of a code page by its guest page nu
 class Spot:
     """A region to be compiled, and the code pages that it was made from, by distance. `heat`: the
     samples of its instructions so far; `done`: it is compiled, or will never be. `covers`: which
-    half-words of each code page begin its instructions, as bits."""
+    half-words of each code page begin its instructions, as bits; `heads`: its entries."""
 
     region: Region[Step] | None  # None when it is done
     pages: dict[int, int]
     heat: int
     done: bool = False
     covers: dict[int, int] = field(default_factory=dict)
+    heads: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.region is not None
-        for offset in self.region.members:
-            page = self.pages[offset >> PAGE_SHIFT]
-            bit = 1 << offset % PAGE_SIZE // 2
-            self.covers[page] = self.covers.get(page, 0) | bit
+        places = (self.covers, self.region.members), (self.heads, self.region.entries)
+        for bits, offsets in places:
+            for offset in offsets:
+                page = self.pages[offset >> PAGE_SHIFT]
+                bits[page] = bits.get(page, 0) | 1 << offset % PAGE_SIZE // 2
 
     def finish(self) -> None:
         """It is compiled, or will never be."""
@@ -77,6 +80,9 @@ class HotSpots:
         self._due: dict[tuple[int, int], int] = {}  # the count at which to look
         self._wait: dict[tuple[int, int], int] = {}  # not before that sample
         self._spots: dict[int, list[Spot]] = {}  # by code page
+        # Where calls by a pointer went, by the code page and offset of the call: the code page, its
+        # distance in guest pages, the offset.
+        self._called: dict[tuple[int, int], dict[tuple[int, int, int], None]] = {}
 
     def clear(self) -> None:
         """All code pages are gone."""
@@ -85,6 +91,22 @@ class HotSpots:
         self._wait.clear()
         self._spots.clear()
         self._forgotten.clear()
+        self._called.clear()
+
+    def note_call(self, pc: int, back: int, page_of: PageOf) -> None:
+        """The vCPU was seen at an address, with another in a register for return addresses: if a
+        call by a pointer lies before that, it may have gone here."""
+        number, offset = (back - 1) >> PAGE_SHIFT, back % PAGE_SIZE or PAGE_SIZE
+        here, page = page_of(pc >> PAGE_SHIFT), page_of(number)
+        if not here or not page or back % 2 or pc == back:  # which is a return
+            return
+        decoder, source = self._decoder, self._view(page).source
+        for call in range(offset - 2, max(0, offset - MAX_LENGTH) - 1, -2):
+            m = instruction_at(decoder.decode, decoder.arch.insn_length, {0: source}.get, call)
+            if m is not None and call + m.length == offset and m.links and m.computed:
+                known = self._called.setdefault((page, call), {})
+                if len(known) < MAX_CALLED:
+                    known[here, (pc >> PAGE_SHIFT) - number, pc % PAGE_SIZE] = None
 
     def sample(self, pc: int, page_of: PageOf, weight: int = 1) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
@@ -109,10 +131,29 @@ class HotSpots:
         pages: dict[int, int] = {}
 
         def find(number: int) -> PageView | None:
-            pages[number] = page_of(first + number)
-            return self._view(pages[number]) if pages[number] else None
+            page = pages[number] = page_of(first + number)
+            if not page:
+                return None
+            view = self._view(page)
+            heads = covering.heads.get(page, 0) if covering is not None else 0
+            if not heads:
+                return view
+            # Control left a region in its middle: it goes back at the next entry.
+            start = offset if number == 0 else -1
+            return PageView(
+                view.source, lambda o: view.ran(o) and (o == start or not heads >> o // 2 & 1)
+            )
 
-        region = form_region(self._decoder, find, offset)
+        def called(call: int) -> list[int]:
+            at = first + (call >> PAGE_SHIFT)
+            known = self._called.get((page_of(at), call % PAGE_SIZE), ())
+            return [
+                (call >> PAGE_SHIFT) + distance << PAGE_SHIFT | where
+                for target, distance, where in known
+                if page_of(at + distance) == target
+            ]
+
+        region = form_region(self._decoder, find, offset, called)
         if region is None:
             self._due[key] = NEVER
             return None

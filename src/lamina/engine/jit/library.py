@@ -54,7 +54,7 @@ class Compiled:
 @dataclass(frozen=True, slots=True)
 class _About:
     """A region's description: pages' digests by distance, entries, whether accesses are grouped,
-    a digest of which instructions it has."""
+    a digest of which instructions it has and of where its computed jumps go."""
 
     pages: dict[int, str]
     entries: tuple[int, ...]
@@ -177,7 +177,7 @@ class RegionLibrary:
 
     def _about(self, region: Region[Step], contents: dict[int, int]) -> _About:
         pages = {n: self._digests[number] for n, number in contents.items()}
-        members = self._hash(" ".join(map(str, region.members)))
+        members = self._hash(" ".join(map(str, (*region.members, "to", *region.jumps))))
         return _About(pages, region.entries, region.grouped, members)
 
     def _prefix(self, digest: str) -> str:
@@ -228,6 +228,8 @@ class RegionLibrary:
         def resolve(name: str) -> int:
             return pages[name] if name in pages else self._resolve(name)
 
+        if any(r.kind != "abs64" for r in image.relocations if r.symbol in pages):
+            raise CodeError("a region takes the number of a page to be a place in reach")
         if ENTRY not in image.symbols:
             raise CodeError(f"a region without a function {ENTRY}")
         if self._bytes + len(image.text) > MAX_BYTES:

@@ -5,12 +5,12 @@ instruction form is looked at once, and then a word needs its operands only. Wha
 than these (which CSR is written) is decided by the whole decoder. Called by `region`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Protocol
+from typing import Protocol, Self
 
 from lamina.base.bits import U64, signed
-from lamina.engine.jit.flow import ENDING, Decoder, always_leaves, jumps, lowerable
+from lamina.engine.jit.flow import ENDING, Decoder, Place, always_leaves, jumps, lowerable
 from lamina.engine.threaded.functions import mentions
 from lamina.engine.threaded.handlers import static_jump
 from lamina.ir.graph import Routine
@@ -31,9 +31,16 @@ class Step(Protocol):
     @property
     def indirect(self) -> bool: ...
     @property
+    def computed(self) -> bool: ...
+    @property
     def links(self) -> bool: ...
     @property
     def ends(self) -> bool: ...
+    @property
+    def makes(self) -> Place | None: ...
+    @property
+    def by(self) -> Place | None: ...
+    def to(self, distance: int) -> Self: ...
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,17 +51,27 @@ class Outline:
     target: int | None
     falls: bool
     indirect: bool
+    computed: bool
     links: bool
     ends: bool
+    makes: Place | None = None
+    by: Place | None = None
+
+    def to(self, distance: int) -> "Outline":
+        """The same, whose computed jump probably goes so far."""
+        return replace(self, target=distance, indirect=False, computed=False)
 
 
 @dataclass(slots=True, frozen=True)
 class _Form:
-    """What all words of an instruction have in common; `link` and `jump` are operands."""
+    """What all words of an instruction have in common; `link` and `jump` are operands;
+    `makes` and `by` are as in `Decoded`, with operands in place of numbers."""
 
     falls: bool
     indirect: bool
     jump: str | None
+    makes: tuple[str, str, str] | None
+    by: tuple[str, str, str] | None
     link: str | None
     ends: bool
     depends: bool  # on more than the operands that are jumps and links
@@ -89,14 +106,17 @@ class OutlineDecoder:
             d = self._whole.decode(bits, length)
             if d is None:
                 return None
-            return Outline(d.length, d.target, d.falls, d.indirect, d.links, d.ends)
-        target, links = None, False
-        if f.jump is not None or f.link is not None:
+            flags = d.falls, d.indirect, d.computed, d.links, d.ends
+            return Outline(d.length, d.target, *flags, d.makes, d.by)
+        target, links, computed, makes, by = None, False, False, None, None
+        if f.jump or f.link or f.makes or f.by:
             operands = operand_values(form, bits)
             if f.jump is not None:
                 target = signed(operands[f.jump] & U64, 64)
+            makes, by = _place(f.makes, operands), _place(f.by, operands)
+            computed = by is not None and by[:2] not in self.arch.link_registers
             links = f.link is not None and operands[f.link] != 0
-        return Outline(length, target, f.falls, f.indirect, links, f.ends)
+        return Outline(length, target, f.falls, f.indirect, computed, links, f.ends, makes, by)
 
 
 @cache
@@ -117,7 +137,45 @@ def _form(routine: Routine | None) -> _Form | None:
     ends = mentions(routine, ENDING)
     here = any(op.name in ENDING for op in routine.body.walk())
     link = None if falls else _link(routine)
-    return _Form(falls, indirect, jump, link, ends, ends and not here)
+    makes = _makes(routine) if falls else None
+    by = _by(routine) if indirect and not ends else None
+    return _Form(falls, indirect, jump, makes, by, link, ends, ends and not here)
+
+
+def _place(form: tuple[str, str, str] | None, operands: dict[str, int]) -> Place | None:
+    if form is None:
+        return None
+    file, index, distance = form
+    return file, operands[index], signed(operands[distance] & U64, 64)
+
+
+def _makes(routine: Routine) -> tuple[str, str, str] | None:
+    """Of an instruction that does nothing else: the register and the distance."""
+    if not routine.body.ops:
+        return None
+    op = routine.body.ops[-1]
+    if op.name != "reg.set" or op.args[1].op.name != "add":
+        return None
+    index, (a, b) = op.args[0].op, (v.op for v in op.args[1].op.args)
+    if (index.name, a.name, b.name) != ("operand", "pc", "operand"):
+        return None
+    return op.attrs["file"], str(index.attrs["operand"]), str(b.attrs["operand"])
+
+
+def _by(routine: Routine) -> tuple[str, str, str] | None:
+    """The register and the distance that the last jump goes by."""
+    if not routine.body.ops:
+        return None
+    op = routine.body.ops[-1]
+    at = op.args[0].op if op.name == "jump" else op
+    if at.name == "and":
+        at = at.args[0].op
+    if at.name != "add":
+        return None
+    a, b = (v.op for v in at.args)
+    if (a.name, b.name) != ("reg.get", "operand") or a.args[0].op.name != "operand":
+        return None
+    return a.attrs["file"], str(a.args[0].op.attrs["operand"]), str(b.attrs["operand"])
 
 
 def _link(routine: Routine) -> str | None:

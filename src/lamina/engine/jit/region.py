@@ -2,8 +2,11 @@
 
 From a hot address the region grows along static control flow, into calls and behind them, but only
 over instructions that the threaded engine has already run (their records are decoded): code that
-never ran is left out. Offsets are bytes from the start of the page in which the region starts, so
-that a region holds wherever these pages lie in the guest's address space.
+never ran is left out. Calls by a pointer go to where samples were seen behind them; other computed
+jumps are guessed to go to code nearby that ran, though no instruction leads there (the cases of a
+`switch`). Offsets are bytes from the start of the page in
+which the region starts, so that a region holds wherever these pages lie in the guest's address
+space.
 """
 
 from collections import deque
@@ -15,8 +18,13 @@ from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
 
 MAX_INSTRUCTIONS = 1000
+MAX_OWN = 800  # of the function that it begins in: the rest is for small ones that it calls
 MAX_PAGES = 12
 MAX_ENTRIES = 64
+MAX_JUMPS = 64
+MAX_CALLS = 24  # functions that are tried
+NEARBY = 1024  # bytes from a computed jump to where it may go
+MAX_LENGTH = 8  # of an instruction
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +38,22 @@ class PageView:
 
 T = TypeVar("T", bound=Step)
 PageFinder = Callable[[int], PageView | None]  # by the page's distance from the start page
+Called = Callable[[int], list[int]]  # by a call's offset: where it went, as offsets
 
 
 @dataclass(slots=True)
 class Region(Generic[T]):
     """Instructions by offset; control comes in at `entries`, of which the first is the start.
     `grouped`: neighbouring accesses share a check, which pays unless they lie across pages.
-    `alone`: the machine has one vCPU, so that nobody sees its accesses in between."""
+    `alone`: the machine has one vCPU, so that nobody sees its accesses in between. `jumps`: where
+    its computed jumps probably go."""
 
     members: dict[int, T]
     entries: tuple[int, ...]
     pages: dict[int, bytes] = field(default_factory=dict)  # by distance: the bytes compiled
     grouped: bool = True
     alone: bool = False
+    jumps: tuple[int, ...] = ()
 
     @property
     def loops(self) -> bool:
@@ -53,32 +64,47 @@ class Region(Generic[T]):
         )
 
 
-def form_region(decoder: OutlineDecoder, find: PageFinder, start: int) -> Region[Step] | None:
+def _nowhere(call: int) -> list[int]:
+    return []
+
+
+def form_region(
+    decoder: OutlineDecoder, find: PageFinder, start: int, called: Called = _nowhere
+) -> Region[Step] | None:
     """The region that begins at byte `start` of page 0; None if there is nothing to compile."""
-    return _Former(decoder, find).form(start)
+    return _Former(decoder, find, called).form(start)
 
 
 class _Former:
     """One growing region."""
 
-    def __init__(self, decoder: OutlineDecoder, find: PageFinder) -> None:
+    def __init__(self, decoder: OutlineDecoder, find: PageFinder, called: Called) -> None:
         self._decoder = decoder
         self._find = find
+        self._called = called
         self._pages: dict[int, PageView | None] = {}
         self._members: dict[int, Step] = {}
         self._entries: dict[int, None] = {}
         self._work: deque[int] = deque()
+        self._calls: deque[int] = deque()  # functions that are called
+        self._computed: list[int] = []  # jumps, not calls, that were not looked at yet
+        self._jumps: dict[int, None] = {}  # where computed jumps and calls may go
+        self._guessed: set[int] = set()  # of these: without a sample
 
     def form(self, start: int) -> Region[Step] | None:
         self._entries[start] = None
-        self._work.append(start)
-        while self._work and len(self._members) < MAX_INSTRUCTIONS:
-            self._grow(self._work.popleft())
+        self._follow(start, MAX_OWN)
+        tried: set[int] = set()
+        while self._calls and len(tried) < MAX_CALLS:
+            function = self._calls.popleft()
+            if function not in self._members and function not in tried:
+                tried.add(function)
+                self._take_in(function)
         members = self._members
         if start not in members or self._crosses(start):
             return None
         for offset, m in members.items():
-            if m.target is not None and m.target <= 0:
+            if m.target is not None and (m.target <= 0 or m.links):
                 self._entries.setdefault(offset + m.target)
             outside = m.target is None or offset + m.target not in members
             if (m.links and outside) or m.ends or _only_comes_back(m):
@@ -88,7 +114,38 @@ class _Former:
         touched = {o >> PAGE_SHIFT for o in members}
         touched |= {(o + m.length - 1) >> PAGE_SHIFT for o, m in members.items()}
         pages = {p: view.source for p in touched if (view := self._page(p)) is not None}
-        return Region(members, tuple(entries[:MAX_ENTRIES]), pages)
+        return Region(members, tuple(entries[:MAX_ENTRIES]), pages, jumps=self._probable(start))
+
+    def _probable(self, start: int) -> tuple[int, ...]:
+        """Where the region's computed jumps and calls probably go."""
+        members = self._members
+        jumps = [o for o in self._jumps if o in members]
+        # What was seen behind a call may have been seen when it was over.
+        inside = {w for o, m in members.items() for w in ways_on(o, m) if w != _called_by(o, m)}
+        jumps = [o for o in jumps if o in self._guessed or o not in inside]
+        if self._guessed:
+            jumps.append(start)  # which a sample saw
+        return tuple(sorted(set(jumps[:MAX_JUMPS])))
+
+    def _follow(self, start: int, most: int) -> bool:
+        """Take all that belongs to a function, but what it calls; False if that is too much."""
+        self._work = deque((start,))
+        while self._work or self._guess():
+            if len(self._members) >= most:
+                return False
+            self._grow(self._work.popleft(), most)
+        return True
+
+    def _take_in(self, function: int) -> None:
+        """Take a function that is called, as a whole or not at all: control that leaves a region in
+        the middle of a function would go on where no region begins."""
+        before = (
+            *(self._members.copy(), self._entries.copy(), self._jumps.copy()),
+            *(self._calls.copy(), self._pages.copy()),
+        )
+        if not self._follow(function, MAX_INSTRUCTIONS):
+            self._members, self._entries, self._jumps, self._calls, self._pages = before
+            self._computed.clear()
 
     def _crosses(self, offset: int) -> bool:
         """Whether a member lies in two pages: no record leads to such a one."""
@@ -101,21 +158,63 @@ class _Former:
             self._pages[number] = self._find(number)
         return self._pages[number]
 
-    def _grow(self, offset: int) -> None:
+    def _grow(self, offset: int, most: int) -> None:
         """Follow straight code from `offset`, noting where else control may go."""
-        while len(self._members) < MAX_INSTRUCTIONS and offset not in self._members:
+        while offset not in self._members:
+            if len(self._members) >= most:
+                self._work.append(offset)
+                return
             m = self._decode(offset)
             if m is None:
                 return
+            m = settled(offset, m, self._members.get)
             self._members[offset] = m
+            if m.computed and m.links:
+                targets = self._called(offset)
+                self._jumps.update(dict.fromkeys(targets))
+                self._calls.extend(targets)
+            elif m.computed:
+                self._computed.append(offset)
             following = offset + m.length
             if m.target is not None:
-                self._work.append(offset + m.target)
+                called = _called_by(offset, m) is not None
+                (self._calls if called else self._work).append(offset + m.target)
             if m.links or _only_comes_back(m):
                 self._work.append(following)
             if not m.falls:
                 return
             offset = following
+
+    def _guess(self) -> bool:
+        """Go on where computed jumps may lead, the nearest first; False if there is nothing."""
+        found: dict[int, int] = {}
+        while self._computed:
+            jump = self._computed.pop()
+            for offset in self._orphans(jump):
+                distance = abs(offset - jump)
+                found[offset] = min(found.get(offset, distance), distance)
+        self._jumps.update(dict.fromkeys(found))
+        self._guessed.update(found)
+        found = {o: distance for o, distance in found.items() if o not in self._members}
+        self._entries.update(dict.fromkeys(found))
+        self._work.extend(sorted(found, key=found.__getitem__))
+        return bool(found)
+
+    def _orphans(self, jump: int) -> list[int]:
+        """What ran near a jump, in its page, where no instruction that ran leads to."""
+        begin = jump & -PAGE_SIZE
+        first, end = max(begin, jump - NEARBY), min(begin + PAGE_SIZE, jump + NEARBY)
+        ran = {o: m for o in range(first, end, 2) if (m := self._decode(o)) is not None}
+        ran = {o: settled(o, m, ran.get) for o, m in ran.items()}
+        led = {after for o, m in ran.items() for after in ways_on(o, m)}
+        # What is only an entry of another region did not run here, nor did what comes behind it.
+        return [
+            o
+            for o, m in ran.items()
+            if o not in led
+            and (o >= first + MAX_LENGTH or first == begin)
+            and any(after in ran or not first <= after < end for after in ways_on(o, m))
+        ]
 
     def _decode(self, offset: int) -> Step | None:
         page = self._page(offset >> PAGE_SHIFT)
@@ -148,6 +247,34 @@ def instruction_at(
             return None
         raw += after[: length - len(raw)]
     return decode(int.from_bytes(raw, "little"), length)
+
+
+def settled(offset: int, m: T, at: Callable[[int], T | None]) -> T:
+    """An instruction of which the jump probably goes to an address that the one before it, by
+    `at(offset)`, has made: far calls are such pairs."""
+    if m.by is None:
+        return m
+    for length in range(2, MAX_LENGTH + 1, 2):
+        made = at(offset - length)
+        if made is not None and made.length == length and made.makes is not None:
+            if made.makes[:2] == m.by[:2]:
+                return m.to((made.makes[2] + m.by[2] & -2) - length)
+            return m
+    return m
+
+
+def ways_on(offset: int, m: Step) -> list[int]:
+    """Where control goes from an instruction, or comes back to behind it."""
+    ways = [] if m.target is None else [offset + m.target]
+    if m.falls or m.links or _only_comes_back(m):
+        ways.append(offset + m.length)
+    return ways
+
+
+def _called_by(offset: int, m: Step) -> int | None:
+    """The function that an instruction calls, or goes on in as its last deed."""
+    calls = m.target is not None and (m.links or m.by is not None)
+    return offset + m.target if calls and m.target is not None else None
 
 
 def _only_comes_back(m: Step) -> bool:

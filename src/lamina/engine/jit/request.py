@@ -14,26 +14,29 @@ from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import (
     MAX_ENTRIES,
     MAX_INSTRUCTIONS,
+    MAX_JUMPS,
     MAX_PAGES,
     Region,
     instruction_at,
+    settled,
 )
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
 ENTRY = "region"  # the function of the image
 
-_HEAD = struct.Struct("<HHHBB")  # numbers of pages, entries, members; `grouped`, `alone`
+_HEAD = struct.Struct("<HHHHBB")  # numbers of pages, entries, members, jumps; `grouped`, `alone`
 _OFFSET = struct.Struct("<i")
 
 
 def encode(region: Region[Step], alone: bool = False) -> bytes:
     """The request for a region, for machines of one vCPU or for all."""
     pages, entries, members = region.pages, region.entries, region.members
-    parts = [_HEAD.pack(len(pages), len(entries), len(members), region.grouped, alone)]
+    counts = len(pages), len(entries), len(members), len(region.jumps)
+    parts = [_HEAD.pack(*counts, region.grouped, alone)]
     for number, source in pages.items():
         parts += [_OFFSET.pack(number), source]
-    parts += [_OFFSET.pack(offset) for offset in (*entries, *members)]
+    parts += [_OFFSET.pack(offset) for offset in (*entries, *members, *region.jumps)]
     return b"".join(parts)
 
 
@@ -48,10 +51,11 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
     """The region that a request asks for."""
     if len(request) < _HEAD.size:
         raise CodeError(f"region: a request of {len(request)} bytes")
-    page_count, entry_count, member_count, grouped, alone = _HEAD.unpack_from(request)
+    page_count, entry_count, member_count, jump_count, grouped, alone = _HEAD.unpack_from(request)
     page_bytes = page_count * (_OFFSET.size + PAGE_SIZE)
-    size = _HEAD.size + page_bytes + (entry_count + member_count) * _OFFSET.size
+    size = _HEAD.size + page_bytes + (entry_count + member_count + jump_count) * _OFFSET.size
     few = page_count <= MAX_PAGES + 1 and 0 < entry_count <= MAX_ENTRIES
+    few = few and jump_count <= MAX_JUMPS
     if not few or member_count > MAX_INSTRUCTIONS or len(request) != size:
         raise CodeError(f"region: a request of {len(request)} bytes, where {size} are due")
     pages = {}
@@ -61,17 +65,21 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
         pages[number] = request[at + _OFFSET.size : at + _OFFSET.size + PAGE_SIZE]
     offsets = [o for (o,) in _OFFSET.iter_unpack(request[_HEAD.size + page_bytes :])]
     members: dict[int, Decoded] = {}
-    for offset in offsets[entry_count:]:
+    for offset in offsets[entry_count : entry_count + member_count]:
         decoded = instruction_at(decoder.decode, decoder.arch.insn_length, pages.get, offset)
         if decoded is None:
             raise CodeError(f"region: there is no instruction at {offset}")
         members[offset] = decoded
+    members = {o: settled(o, m, members.get) for o, m in members.items()}
     entries = tuple(offsets[:entry_count])
     if any(e not in members or e % PAGE_SIZE + members[e].length > PAGE_SIZE for e in entries):
         raise CodeError("region: an entry is at no instruction")
     if any(o >> PAGE_SHIFT not in pages for o in members):
         raise CodeError("region: an instruction is in no page")
-    return Region(members, entries, pages, bool(grouped), bool(alone))
+    jumps = tuple(offsets[entry_count + member_count :])
+    if any(o not in members for o in jumps):
+        raise CodeError("region: a jump goes to no instruction")
+    return Region(members, entries, pages, bool(grouped), bool(alone), jumps)
 
 
 @cache

@@ -53,20 +53,24 @@ def returns_of(region: Region[Decoded]) -> list[int]:
     return sorted(
         o + m.length
         for o, m in members.items()
-        if m.links and m.target is not None and o + m.length in members
+        if m.links and (m.target is not None or m.computed) and o + m.length in members
     )
 
 
-RETURNS = 1 << 40  # the offset of the block that all returns go through, behind all others
+# The offsets of the blocks that all returns and all other computed jumps go through, behind all
+# others.
+RETURNS, JUMPS = 1 << 40, 1 << 41
 
 
 def parts_of(region: Region[Decoded]) -> dict[int, Part]:
     """The blocks by first offset, in the order of their addresses, with both analyses done; the
-    last one is the empty block `RETURNS`, which sends returns to where they go."""
+    last ones are the empty blocks `RETURNS` and `JUMPS`, which send what has no static target to
+    where it goes."""
     parts = _cut(region)
-    parts[RETURNS] = Part(RETURNS, [], frozenset(), returns_of(region))
-    for part in list(parts.values())[:-1]:
+    for part in parts.values():
         _link(region, part)
+    parts[RETURNS] = Part(RETURNS, [], frozenset(), returns_of(region))
+    parts[JUMPS] = Part(JUMPS, [], frozenset(), list(dict.fromkeys(region.jumps)))
     _find_loops(parts)
     _find_live(parts)
     _find_known(region, parts)
@@ -74,7 +78,7 @@ def parts_of(region: Region[Decoded]) -> dict[int, Part]:
 
 
 def _leaders(region: Region[Decoded]) -> set[int]:
-    leaders = set(region.entries)
+    leaders = {*region.entries, *region.jumps}
     for offset, after in pairwise([*sorted(region.members), RETURNS]):
         m = region.members[offset]
         following = offset + m.length
@@ -114,8 +118,16 @@ def _link(region: Region[Decoded], part: Part) -> None:
     if m.falls and not m.ends:
         found.append(last + m.length)
     part.successors = [f for f in found if f in region.members]
-    if m.indirect and not m.links and not m.ends:
-        part.successors.append(RETURNS)
+    by = switch_of(m)
+    if by is not None:
+        part.successors.append(by)
+
+
+def switch_of(m: Decoded) -> int | None:
+    """The block that an instruction's jump goes through, if it has no static target."""
+    if not m.indirect or m.ends or (m.links and not m.computed):
+        return None
+    return JUMPS if m.computed else RETURNS
 
 
 def _find_loops(parts: dict[int, Part]) -> None:

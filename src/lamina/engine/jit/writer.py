@@ -8,22 +8,25 @@ up, or a shared check fails, the region is left at that instruction and the thre
 
 from dataclasses import dataclass
 
-from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.access_writer import NO_PAGE, AccessWriter
 from lamina.engine.jit.flow import Decoded, jump_distance
 from lamina.engine.jit.groups import group_within, groups_of
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.register_writer import METADATA, STATE, TLB
-from lamina.engine.jit.shape import RETURNS, Loop, Part, parts_of
+from lamina.engine.jit.shape import JUMPS, RETURNS, Loop, Part, parts_of, switch_of
+from lamina.engine.jit.switch import is_table, perfect_hash, turned
+from lamina.engine.jit.usual import rare_conditions
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.layout import CONTENT_OFFSET, TLB_ENTRIES, ThreadedLayout
 from lamina.engine.threaded.region_ir import DECLARATIONS
-from lamina.ir.graph import Op, Routine, Variable
+from lamina.ir.graph import Op, Routine, Value, Variable
 from lamina.isa.arch import Arch
 
 RUNTIME = """
 declare dso_local preserve_nonecc i64 @dispatch(ptr, ptr, i64)
 declare dso_local preserve_nonecc i64 @resume(ptr, ptr, i64)
+declare dso_local preserve_nonecc i64 @step_one(ptr, ptr, i64)
 declare dso_local preserve_nonecc i64 @left(ptr, ptr, i64)
 declare dso_local i1 @touch(ptr, i64, i64)
 declare dso_local i64 @time(ptr)
@@ -41,6 +44,7 @@ declare dso_local i64 @remote_post(ptr, i64, i64, i64)
 """
 
 
+NOWHERE = -1 << 63  # before all instructions
 COMMON_FROM = 4  # entries: so many load together what most of them need
 
 
@@ -92,17 +96,21 @@ class RegionWriter(AccessWriter):
     # -- the whole function ----------------------------------------------------------------------
     def text(self) -> str:
         self.closed = True
+        rare = rare_conditions(self.region)
+        for condition in rare:
+            self.learn_not(condition)
+        self.facts.keep()
         for part in self._parts.values():
             self._part, self.loop = part, part.loop
             self.facts.forget()
-            if part.first == RETURNS:
-                self._returns(part)
+            if part.first in (RETURNS, JUMPS):
+                self._switch(part)
             else:
                 self._block(part)
         self._tails()
         body, self.lines = self.lines, []
         self._entries()
-        return "\n".join([*self._prologue(), *self.lines, *body, "}"])
+        return "\n".join([*self._prologue(rare), *self.lines, *body, "}"])
 
     def _block(self, part: Part) -> None:
         self.groups = groups_of(self.region, part, list(self.layout.files))
@@ -117,19 +125,39 @@ class RegionWriter(AccessWriter):
             self._go(following)
         self._retired = 0
 
-    def _returns(self, part: Part) -> None:
-        """The block that compares a return's target with what follows the region's calls."""
+    def _switch(self, part: Part) -> None:
+        """A block that all returns or computed jumps go through, to where they probably go."""
         if not part.successors:
             return
-        self.offset = part.first
-        self.open(f"o{RETURNS}")
-        target = self.temp("load i64, ptr %return.v")
-        distance = self.temp(f"sub i64 {target}, {self.temp('load i64, ptr %page.v')}")
+        self.offset = NOWHERE  # the budget is looked at here, for all ways
+        self.open(f"o{part.first}")
+        target = self.temp("load i64, ptr %target.v")
+        self._check_budget(target)
+        distance = self.temp(f"sub i64 {target}, %page")
         other = self.label("other")
-        cases = " ".join(f"i64 {o}, label %{self._way(o)}" for o in part.successors)
-        self.close(f"switch i64 {distance}, label %{other} [ {cases} ]")
+        self._choose(distance, part.successors, other)
         self.open(other)
         self._dispatch(target)
+
+    def _choose(self, distance: str, offsets: list[int], other: str) -> None:
+        """Go on at one of several offsets, or at a label."""
+        if is_table(offsets):
+            # Turned by one bit, as addresses are even: what lies close together lies closer.
+            self.declares.add("declare i64 @llvm.fshl.i64(i64, i64, i64)")
+            half = self.temp(f"call i64 @llvm.fshl.i64(i64 {distance}, i64 {distance}, i64 63)")
+            cases = " ".join(f"i64 {turned(o)}, label %{self._way(o)}" for o in offsets)
+            self.close(f"switch i64 {half}, label %{other} [ {cases} ]")
+            return
+        hashed = perfect_hash(offsets)
+        product = self.temp(f"mul i64 {distance}, {hashed.multiplier}")
+        place = self.temp(f"lshr i64 {product}, {64 - hashed.bits}")
+        labels = {o: self.label("maybe") for o in offsets}
+        cases = " ".join(f"i64 {hashed.of(o)}, label %{label}" for o, label in labels.items())
+        self.close(f"switch i64 {place}, label %{other} [ {cases} ]")
+        for offset, label in labels.items():
+            self.open(label)
+            same = self.temp(f"icmp eq i64 {distance}, {offset}")
+            self.branch(same, self._way(offset), other, (1, 0))
 
     def _instruction(self, offset: int) -> None:
         self.offset = offset
@@ -165,7 +193,7 @@ class RegionWriter(AccessWriter):
         spent = self._retired + more
         return self.temp(f"sub i64 {now}, {spent}") if spent else now
 
-    def _prologue(self) -> list[str]:
+    def _prologue(self, rare: list[Value]) -> list[str]:
         at = self.engine.at
         head = f'define preserve_nonecc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind'
         lines = [
@@ -173,15 +201,15 @@ class RegionWriter(AccessWriter):
             "entry:",
             "%bud = alloca i64",
             "store i64 %b, ptr %bud",
-            "%page.v = alloca i64",
-            "%return.v = alloca i64",
             "%target.v = alloca i64",
             f"%bias.p = getelementptr inbounds i8, ptr %s, i64 {at['pc_bias']}",
             f"%bias = load i64, ptr %bias.p{STATE}",
             "%r.i = ptrtoint ptr %r to i64",
             "%r.s = lshr i64 %r.i, 3",
             "%pc.start = add i64 %bias, %r.s",
-            f"%page.start = and i64 %pc.start, {-PAGE_SIZE}",
+            f"%page.entry = and i64 %pc.start, {-PAGE_SIZE}",
+            *self._where_entered(),
+            f"%page = and i64 %page.first, {-PAGE_SIZE}",  # which it is: LLVM should know
             f"%tlb.p = getelementptr inbounds i8, ptr %s, i64 {at['tlb_data']}",
             f"%tlb = load ptr, ptr %tlb.p{STATE}",
             *self._head,
@@ -191,6 +219,7 @@ class RegionWriter(AccessWriter):
             lines += [f"{name}.base = alloca ptr", f"store ptr null, ptr {name}.base"]
         for file, index in sorted(self.registers):
             lines.append(f"{self.local(file, index)} = alloca {self.local_type(file)}")
+        lines += self._unless_rare(rare)
         entries = self.region.entries
         if len(entries) == 1:
             return [*lines, "br label %e0"]
@@ -198,12 +227,50 @@ class RegionWriter(AccessWriter):
         self._load(self._common())
         loads, self.lines = self.lines, written
         lines += loads
-        lines += [
+        cases = " ".join(f"i32 {i}, label %e{i}" for i in range(1, len(entries)))
+        return [*lines, f"switch i32 %which, label %e0 [ {cases} ]"]
+
+    def _unless_rare(self, conditions: list[Value]) -> list[str]:
+        """Where one of the conditions holds, only the instruction at the entry is done, and not by
+        the region."""
+        if not conditions:
+            return []
+        written, self.lines = self.lines, []
+        for i, condition in enumerate(conditions):
+            self._names = {}
+            self._write_value(condition)
+            self.branch(self.use(condition), "rarely", f"usual{i}.entry", (0, 1))
+            self.open(f"usual{i}.entry")
+        self.close("br label %usually")
+        self.open("rarely")
+        self._tail("@step_one", f"ptr {self.temp('inttoptr i64 %pc.start to ptr')}", "%b")
+        self.open("usually")
+        check, self.lines = self.lines, written
+        return check
+
+    def _write_value(self, value: Value) -> None:
+        """A value of slots and constants."""
+        for argument in value.op.args:
+            self._write_value(argument)
+        self.op(value.op)
+
+    def _where_entered(self) -> list[str]:
+        """Which entry it is, if there are several, and from that the address of page 0."""
+        lines = [
             "%which.p = getelementptr inbounds i8, ptr %r, i64 8",
             "%which = load i32, ptr %which.p",
         ]
-        cases = " ".join(f"i32 {i}, label %e{i}" for i in range(1, len(entries)))
-        return [*lines, f"switch i32 %which, label %e0 [ {cases} ]"]
+        distances = {e & -PAGE_SIZE for e in self.region.entries}
+        if len(distances) == 1:
+            lines = lines if len(self.region.entries) > 1 else []
+            return [*lines, f"%page.first = sub i64 %page.entry, {distances.pop()}"]
+        return [
+            *lines,
+            "%distance.p = getelementptr inbounds i32, ptr @distances, i32 %which",
+            "%distance.n = load i32, ptr %distance.p",
+            "%distance = sext i32 %distance.n to i64",
+            "%page.first = sub i64 %page.entry, %distance",
+        ]
 
     def _entries(self) -> None:
         """The blocks that load what an entry needs, beside what is loaded for all."""
@@ -211,9 +278,6 @@ class RegionWriter(AccessWriter):
         for i, offset in enumerate(self.region.entries):
             self.closed = True
             self.open(f"e{i}")
-            distance = (offset >> PAGE_SHIFT) * PAGE_SIZE
-            page = self.temp(f"sub i64 %page.start, {distance}")
-            self.out(f"store i64 {page}, ptr %page.v")
             self._load(self._parts[offset].live & ~self._common())
             self.close(f"br label %o{offset}")
 
@@ -250,7 +314,7 @@ class RegionWriter(AccessWriter):
             for page in edge.pages:
                 self._check_page(page, edge.target)
             if edge.back:
-                self._check_budget(edge.target)
+                self._check_budget(self._pc_of(edge.target))
             self.close(f"br label %o{edge.target}")
         for aside in self._asides:
             self.open(aside.label)
@@ -269,7 +333,8 @@ class RegionWriter(AccessWriter):
             left = self.temp(f"load i64, ptr {self.engine_word('left_budget')}")
             self._tail("@left", "ptr null", left)
 
-    def _check_budget(self, target: int) -> None:
+    def _check_budget(self, target: str) -> None:
+        """Go on if nothing is pending; else dispatch to an address."""
         now = self.temp("load i64, ptr %bud")
         pointer = self.slot_pointer("pending")
         pending = self.temp(f"load atomic i64, ptr {pointer} monotonic, align 8{STATE}")
@@ -277,7 +342,7 @@ class RegionWriter(AccessWriter):
         go, out = self.label("quiet"), self.label("busy")
         self.branch(quiet, go, out, (1, 0))
         self.open(out)
-        self._dispatch(self._pc_of(target))
+        self._dispatch(target)
         self.open(go)
 
     def _check_page(self, number: int, target: int) -> None:
@@ -298,7 +363,10 @@ class RegionWriter(AccessWriter):
         content = self.temp(f"load i64, ptr {content_at}")
         at = sorted(self.region.pages).index(number)
         due_at = self.temp(f"getelementptr inbounds i64, ptr @contents, i64 {at}")
-        same = self.temp(f"icmp eq i64 {content}, {self.temp(f'load i64, ptr {due_at}')}")
+        # Volatile, or LLVM takes the address of the symbol where it is used, relative to the code:
+        # the number is within reach of no code.
+        due = self.temp(f"load volatile i64, ptr {due_at}")
+        same = self.temp(f"icmp eq i64 {content}, {due}")
         self.branch(same, go, out, (1, 0))
         self.open(out)
         self._dispatch(self._pc_of(target))
@@ -339,8 +407,7 @@ class RegionWriter(AccessWriter):
         return label
 
     def where(self, size: int) -> str:
-        page = self.temp("load i64, ptr %page.v")
-        return f"i64 {page}, i64 {self.budget()}, i64 {self.offset << 8 | size}"
+        return f"i64 %page, i64 {self.budget()}, i64 {self.offset << 8 | size}"
 
     def before_call(self) -> None:
         self.flush()
@@ -353,7 +420,7 @@ class RegionWriter(AccessWriter):
         return f"%i{self._serial}.{v.number}"
 
     def _pc_of(self, offset: int) -> str:
-        return self.temp(f"add i64 {self.temp('load i64, ptr %page.v')}, {offset}")
+        return self.temp(f"add i64 %page, {offset}")
 
     def _pc(self) -> str:
         return self._pc_of(self.offset)
@@ -382,19 +449,34 @@ class RegionWriter(AccessWriter):
 
     def op_jump(self, op: Op) -> None:
         self.out(f"store i64 {self.budget(1)}, ptr %bud")
-        if self.member.target is None or jump_distance(op) is None or self.member.ends:
+        if self.member.target is None or self.member.ends:
             self._indirect(self.use(op.args[0]))
-        else:
-            self._go(self.offset + self.member.target)
+            return
+        following = self.offset + self.member.target
+        if jump_distance(op.args[0].op) is None:  # most probably: LLVM knows, if it is surely there
+            self._unless_at(self.use(op.args[0]), following)
+        self._go(following)
+
+    def _unless_at(self, target: str, due: int) -> None:
+        """Dispatch to where a jump goes if that is not where it should."""
+        same = self.temp(f"icmp eq i64 {target}, {self._pc_of(due)}")
+        go, other = self.label("due"), self.label("elsewhere")
+        self.branch(same, go, other, (1, 0))
+        self.open(other)
+        self._dispatch(target)
+        self.open(go)
 
     def _indirect(self, target: str) -> None:
-        """A computed jump: likely a return to behind one of the region's own calls."""
-        if self.member.links or self.member.ends or not self._parts[RETURNS].successors:
+        """A jump to an address from a register: likely to behind one of the region's own calls, or
+        to a case of a `switch`."""
+        by = switch_of(self.member)
+        if by is None or not self._parts[by].successors:
             self._dispatch(target)
-        else:
+            return
+        if self._parts[by].loop is not self.loop:
             self.flush()
-            self.out(f"store i64 {target}, ptr %return.v")
-            self.close(f"br label %o{RETURNS}")
+        self.out(f"store i64 {target}, ptr %target.v")
+        self.close(f"br label %o{by}")
 
     def op_call(self, op: Op) -> None:
         routine: Routine = op.attrs["routine"]
@@ -413,5 +495,7 @@ def region_module(name: str, region: Region[Decoded], arch: Arch, layout: Thread
     cells = ", ".join(f"i64 ptrtoint (ptr {symbol} to i64)" for symbol in symbols)
     numbers = [f"{symbol} = external dso_local global i8" for symbol in symbols]
     numbers.append(f"@contents = internal constant [{len(symbols)} x i64] [{cells}]")
+    distances = ", ".join(f"i32 {e & -PAGE_SIZE}" for e in region.entries)
+    numbers.append(f"@distances = internal constant [{len(region.entries)} x i32] [{distances}]")
     parts = [RUNTIME, DECLARATIONS, *sorted(writer.declares), *numbers, text, METADATA]
     return "\n".join(parts) + "\n"

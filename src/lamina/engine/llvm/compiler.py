@@ -93,6 +93,7 @@ def optimise_region(text: str) -> llvm.ModuleRef:
     passes = llvm.create_new_function_pass_manager()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
+    passes.add_aggressive_instcombine_pass()  # bytes that are stored side by side are one word
     passes.add_simplify_cfg_pass()
     for function in module.functions:
         if not function.is_declaration:

@@ -346,7 +346,7 @@ read:
 }}
 
 ; Execute exactly the instruction at %pc, from the scratch records.
-define internal preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b) noinline {{
+define dso_local preserve_nonecc i64 @step_one(ptr %s, ptr %pc, i64 %b) noinline {{
   %a = ptrtoint ptr %pc to i64
   call void @set_word(ptr %s, i64 {slot[pc]}, i64 %a)
   %end = call i64 @word(ptr %s, i64 {slot[icount_end]})

@@ -125,19 +125,29 @@ class FloatWriter(FloatValues):
             self.close(f"br label %{self.escape}")
 
     def op_if(self, op: Op) -> None:
+        condition = op.args[0]
+        known = self.facts.value(condition, self.use) if op.attrs.get("rare") else None
+        if known == 0:
+            self.bind(condition, "false")
         if not (self.escape and op.attrs.get("rare")):
             super().op_if(op)
             return
-        condition = op.args[0]
-        known = self.facts.value(condition, self.use)
         self.rare(self.use(condition) if known is None else str(known))
         self.bind(condition, "false")
+        value = self.learn_not(condition)
+        if value is not None:
+            self.bind(value, self.use(condition.op.args[1]))
+
+    def learn_not(self, condition: Value) -> Value | None:
+        """A condition does not hold from here on: what is not other than a constant is that
+        constant. The value of which that is known."""
         self.facts.learn(condition, 0, self.use)
-        if condition.op.name == "ne":  # what is not other than a constant is that constant
+        if condition.op.name == "ne":
             value, constant = condition.op.args
             if constant.op.name == "const" and value.op.name != "const":
-                self.bind(value, self.use(constant))
                 self.facts.learn(value, constant.op.attrs["value"], self.use)
+                return value
+        return None
 
     # -- operations ----------------------------------------------------------------------------
     def _host_result(self, op: Op, host: HostOperation) -> None:

@@ -23,10 +23,15 @@ class Facts:
 
     def __init__(self) -> None:
         self._known: dict[Expression, int] = {}
+        self._always: dict[Expression, int] = {}
+
+    def keep(self) -> None:
+        """What is known now is known wherever this writer writes."""
+        self._always = dict(self._known)
 
     def forget(self) -> None:
-        """Nothing is known any more."""
-        self._known.clear()
+        """Nothing is known any more, but what is always known."""
+        self._known = dict(self._always)
 
     def value(self, value: Value, use: Use) -> int | None:
         """The number that a value is known to be."""

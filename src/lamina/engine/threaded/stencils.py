@@ -267,8 +267,15 @@ class StencilWriter(HandlerWriter):
         if self.escapes:
             self.open("rare")
             self._tail(f'@"s.{self.name}"', "ptr %r", "%b")
+        if any(_is_foreign_call(line) for line in self.lines):
+            raise NoStencilError("a call")
         name = STRAIGHT + self.name if _is_straight(self.lines) else self.name
         return _define(name, self.lines, self.strictness())
+
+
+def _is_foreign_call(line: str) -> bool:
+    """Whether a line of LLVM assembly calls a function of the runtime, and comes back."""
+    return "call " in line and not any(w in line for w in ("musttail ", "@llvm.", " asm "))
 
 
 def _is_straight(lines: list[str]) -> bool:

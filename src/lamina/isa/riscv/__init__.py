@@ -59,6 +59,7 @@ RISCV64 = Arch(
         }
     ),
     reset=reset_values,
+    link_registers=frozenset((("x", 1), ("x", 5))),  # unprivileged, 2.5.1: return-address stacks
     illegal_cause=Cause.ILLEGAL,
     flags_slot="fflags",
     posted_slot="mip_soft",
