@@ -5,7 +5,7 @@ They are assembled by the project's own assembler and put at the start of RAM.
 
 import pytest
 
-from lamina.base.errors import ConfigError, HostError
+from lamina.base.errors import ConfigError, HostError, ImageError
 from lamina.isa.asm import Assembler
 from lamina.isa.riscv import RV64
 from lamina.isa.riscv.dialect import dialect
@@ -143,6 +143,21 @@ def test_every_hart_starts_at_the_reset_vector(tmp_path, engine):
         bios_image=guest(tmp_path, EVERY_HART), engine=engine, cpus=4, memory=32 << 20
     )
     with Machine(config) as machine:
+        assert machine.run(timeout=PATIENCE).reason == "poweroff"
+
+
+def test_a_reset_reads_the_files_again_and_changes_nothing_if_it_cannot(tmp_path, engine):
+    path = guest(tmp_path, EVERY_HART)
+    config = MachineConfig(bios_image=path, engine=engine, cpus=4, memory=32 << 20)
+    with Machine(config) as machine:
+        assert machine.run(timeout=PATIENCE).reason == "poweroff"
+        where, content = machine.pc, path.read_bytes()
+        path.unlink()
+        with pytest.raises(ImageError, match="cannot be read: No such file"):
+            machine.reset()
+        assert machine.pc == where
+        path.write_bytes(content)
+        machine.reset()
         assert machine.run(timeout=PATIENCE).reason == "poweroff"
 
 

@@ -21,7 +21,8 @@ def is_paravirtual(config: MachineConfig) -> bool:
 
 
 class Boot:
-    """What a configuration boots: parsed and placed once, written at every reset."""
+    """What a configuration boots: parsed, placed and written at every reset. In between nothing of
+    the files is kept, which would be as much memory again as the guest has for its boot."""
 
     def __init__(self, config: MachineConfig, board: Board) -> None:
         self._config = config
@@ -50,6 +51,12 @@ class Boot:
         ram = (DRAM, self._board.ram.size)
         return place(ram, firmware, kernel, initrd, DTB_ROOM)
 
+    def read(self) -> None:
+        """Have at hand what `write` will write; ImageError, with nothing changed, if it cannot be
+        read any more."""
+        if not self.empty and not self.placement.segments:
+            self.placement = self._place()
+
     def device_tree(self) -> bytes:
         """The flattened tree that the guest gets."""
         seed = CONSTANT_SEED if self._config.deterministic else os.urandom(32)
@@ -61,11 +68,12 @@ class Boot:
         )
 
     def write(self) -> None:
-        """Fill RAM (which must be zero) and the boot ROM."""
+        """Fill RAM (which must be zero) and the boot ROM, after `read`."""
         placement, space = self.placement, self._board.space
         if self.empty:
             return
         placement.write(space)
+        placement.segments.clear()
         space.write(placement.dtb, self.device_tree())
         rom = reset_vector(placement.start, placement.dtb, placement.kernel_entry)
         space.write(self._board.mrom.base, rom)

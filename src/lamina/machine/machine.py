@@ -4,9 +4,8 @@
         m.console.attach(sys.stdout.buffer.write)
         outcome = m.run(timeout=60)
 
-A machine has one owner thread: the one that calls `run`, `step` and the properties. `stop`,
-`post` and the console may be used from any thread. All state of devices is guarded by the address
-space's lock.
+A machine has one owner thread: the one that calls `run`, `step` and the properties. `stop`, `post`
+and the console may be used from any thread. The address space's lock guards all state of devices.
 """
 
 import threading
@@ -162,7 +161,7 @@ class Machine:
         self.close()
 
     def close(self) -> None:
-        """Give all host resources back. A run that is under way in another thread ends first."""
+        """Give all host resources back. A run in another thread ends first."""
         if any(runner.is_current() for runner in self._runners):
             raise ConfigError("a machine's own callback cannot close it; let it call stop")
         with self._finished:
@@ -186,6 +185,7 @@ class Machine:
         """Power-on: memory as loaded, devices and vCPUs reset, guest time at zero."""
         with self._finished:
             self._check_at_rest()
+        self._boot.read()
         self.board.reset()
         self.board.ram.clear()
         self._boot.write()
