@@ -43,7 +43,6 @@ declare dso_local i64 @remote_fence(ptr, i64, i64, i64, i64, i64, i64)
 declare dso_local i64 @remote_post(ptr, i64, i64, i64)
 """
 
-
 NOWHERE = -1 << 63  # before all instructions
 COMMON_FROM = 4  # entries: so many load together what most of them need
 
