@@ -9,6 +9,7 @@ from llvmlite import binding as llvm
 from lamina.engine.code.elf import image_of, stencils_of
 from lamina.engine.code.image import CodeImage
 
+UNROLLED = 200_000  # bytes of assembly, of 300 instructions
 CODE_GENERATION = 1  # LLVM's level for machine code: at 2 it takes longer for the same speed
 
 # "cold": as "runtime", with the quickest generation of machine code: a third of its time.
@@ -56,8 +57,8 @@ def compile_image(text: str, *, passes: Passes) -> CodeImage:
             machine = _emitter(CODE_GENERATION)
             module = optimise_region(text)
             # For two thirds of the time the quick selection of instructions makes code as good, but
-            # where there is floating point.
-            _select_quickly("constrained" not in text)
+            # where there is floating point, or so much code that it is unrolled arithmetic.
+            _select_quickly("constrained" not in text and len(text) < UNROLLED)
         case _:
             assert_never(passes)
     return image_of(bytes(machine.emit_object(module)))
