@@ -241,22 +241,24 @@ class JitEngine(ThreadedEngine):
         library = self._compiler.library
         content = library.number(self._source(page))
         ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = content
-        for compiled in library.at(content):
-            self._lead(page, content, compiled)
+        self._lead(page, content, *library.at(content))
 
     def _forget(self, page: int) -> None:
         """Decode a code page anew as it runs."""
         ctypes.memset(page, 0, PAGE_RECORDS * RECORD)
         self._identify(page)
 
-    def _lead(self, page: int, content: int, compiled: Compiled) -> None:
-        """Lead the records of a region's entries in a page into it."""
-        distance = compiled.address - self._decode
-        self._runtime.baseline_leave(self.vcpu.address, page)
-        for number, offset in compiled.entries_in(content):
-            record = page + offset // 2 * RECORD
-            ctypes.c_uint32.from_address(record + 8).value = number
-            ctypes.c_int32.from_address(record).value = distance
+    def _lead(self, page: int, content: int, *regions: Compiled) -> None:
+        """Lead the records of regions' entries in a page into them. Baseline code of the page may
+        hold the same loops, and would not look at these records."""
+        if regions:
+            self._runtime.baseline_leave(self.vcpu.address, page)
+        for compiled in regions:
+            distance = compiled.address - self._decode
+            for number, offset in compiled.entries_in(content):
+                record = page + offset // 2 * RECORD
+                ctypes.c_uint32.from_address(record + 8).value = number
+                ctypes.c_int32.from_address(record).value = distance
 
     # -- code pages ------------------------------------------------------------------------------
     def _content(self, page: int) -> int:
