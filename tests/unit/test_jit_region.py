@@ -86,7 +86,12 @@ def test_no_region_starts_at_an_instruction_in_two_pages() -> None:
 
 def test_the_size_is_limited() -> None:
     r = region("addi a0, a0, 1\n" * (limits.MAX_INSTRUCTIONS + 100) + "ret")
-    assert len(r.members) == limits.MAX_OWN
+    assert len(r.members) == limits.MAX_INSTRUCTIONS
+
+
+def test_room_is_left_for_what_a_large_function_calls() -> None:
+    r = region("jal ra, f\n" + "addi a0, a0, 1\n" * limits.MAX_INSTRUCTIONS + "f: ret")
+    assert len(r.members) == limits.MAX_OWN + 1
 
 
 def test_a_function_that_is_called_is_taken_as_a_whole_or_not_at_all() -> None:

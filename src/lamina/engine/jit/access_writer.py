@@ -8,6 +8,7 @@ is found holds until the region is left. Base of the writer of regions.
 """
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.engine.jit.flow import Access
 from lamina.engine.jit.groups import Group
 from lamina.engine.jit.register_writer import RAM, STATE, TLB, RegisterWriter
 from lamina.engine.threaded.layout import DATA_ENTRY, TLB_ENTRIES
@@ -69,7 +70,7 @@ class AccessWriter(RegisterWriter):
             return self._host_in(group, gva, access.distance)
         if self.within is not None and id(op) in self.within[1]:
             return self._host_in(self.within[0], gva, self.within[1][id(op)])
-        if self.loop is not None and access is not None:
+        if access is not None and self._remembers(access):
             return self._host_in_loop(gva, size, write, call)
         entry, page = self._entry(gva), self._page(gva, size)
         hit = self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
@@ -89,6 +90,10 @@ class AccessWriter(RegisterWriter):
         self.leaves = True
         self.branch(gone, "leave", end, (0, 1))
         return slow
+
+    def _remembers(self, access: Access) -> bool:
+        """Whether the page that was found last by its base register is remembered."""
+        return self.loop is not None and (access.file, access.index) in self.loop.bases
 
     def _last(self, kinds: str) -> str:
         """The name of the variables for the page that was found last by the base register of the
@@ -130,7 +135,7 @@ class AccessWriter(RegisterWriter):
         if not group.base:
             low = self.temp(f"add i64 {gva}, {group.low - distance}")
             span, access = group.high - group.low, self.member.access
-            if self.loop is not None and access is not None and access.size == span:
+            if access is not None and access.size == span and self._remembers(access):
                 addend = self._addend_in_loop(group, low, span)
             else:
                 last = self.temp(f"add i64 {low}, {span - 1}")

@@ -93,7 +93,8 @@ class _Former:
 
     def form(self, start: int) -> Region[Step] | None:
         self._entries[start] = None
-        self._follow(start, MAX_OWN)
+        if not self._follow(start, MAX_OWN) and not self._calls:
+            self._go_on(MAX_INSTRUCTIONS)
         tried: set[int] = set()
         while self._calls and len(tried) < MAX_CALLS:
             function = self._calls.popleft()
@@ -130,6 +131,9 @@ class _Former:
     def _follow(self, start: int, most: int) -> bool:
         """Take all that belongs to a function, but what it calls; False if that is too much."""
         self._work = deque((start,))
+        return self._go_on(most)
+
+    def _go_on(self, most: int) -> bool:
         while self._work or self._guess():
             if len(self._members) >= most:
                 return False

@@ -6,6 +6,7 @@ another page must check that it is the one that was compiled). Small loops are s
 registers are only written to the state where control leaves. Called by `writer`.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -14,15 +15,18 @@ from lamina.engine.jit.flow import Decoded
 from lamina.engine.jit.region import Region
 
 MAX_LOOP = 120  # instructions
+MAX_BASES = 4  # of which the page is remembered: more want more registers than the host has
 MAX_LOOP_STORES = 400  # that leaving it on all its ways takes
 
 
 @dataclass(eq=False, slots=True)
 class Loop:
-    """A small loop: its blocks by first offset, and the registers that it writes."""
+    """A small loop: its blocks by first offset, the registers that it writes, and by which ones it
+    accesses memory most."""
 
     parts: frozenset[int]
     writes: int
+    bases: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(slots=True)
@@ -71,7 +75,7 @@ def parts_of(region: Region[Decoded]) -> dict[int, Part]:
         _link(region, part)
     parts[RETURNS] = Part(RETURNS, [], frozenset(), returns_of(region))
     parts[JUMPS] = Part(JUMPS, [], frozenset(), list(dict.fromkeys(region.jumps)))
-    _find_loops(parts)
+    _find_loops(region, parts)
     _find_live(parts)
     _find_known(region, parts)
     return parts
@@ -130,7 +134,7 @@ def switch_of(m: Decoded) -> int | None:
     return JUMPS if m.computed else RETURNS
 
 
-def _find_loops(parts: dict[int, Part]) -> None:
+def _find_loops(region: Region[Decoded], parts: dict[int, Part]) -> None:
     """Set small loops apart, the largest that are small enough first. What they write is read
     where control leaves, so it must be at hand."""
     before: dict[int, list[int]] = {first: [] for first in parts}
@@ -153,7 +157,10 @@ def _find_loops(parts: dict[int, Part]) -> None:
             ways += parts[b].accesses + sum(s not in blocks for s in parts[b].successors)
         if changes.bit_count() * ways > MAX_LOOP_STORES:
             continue
-        loop = Loop(blocks, changes)
+        offsets = [o for b in sorted(blocks) for o in parts[b].offsets]
+        accesses = [a for o in offsets if (a := region.members[o].access) is not None]
+        bases = Counter((a.file, a.index) for a in accesses).most_common(MAX_BASES)
+        loop = Loop(blocks, changes, frozenset(base for base, _ in bases))
         for b in blocks:
             parts[b].loop = loop
             parts[b].reads |= loop.writes
