@@ -4,7 +4,7 @@ from regions import PAGE_SIZE, pages_of_code
 
 from lamina.engine.jit.hotspots import FIRST_LOOK, OLD_ENOUGH, TOO_OLD, HotSpots, Spot
 from lamina.engine.jit.outline import OutlineDecoder
-from lamina.engine.jit.region import PageView
+from lamina.engine.jit.region import MAX_INSTRUCTIONS, PageView
 from lamina.isa.riscv import RISCV64
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n bnez a0, 1b\n ret"
@@ -194,3 +194,11 @@ def test_where_a_region_was_left_in_its_middle_the_way_back_is_compiled() -> Non
     assert rest.region is not None
     assert not rest.region.grouped
     assert set(rest.region.members) == {8, 12}  # at 0 and 16 the other one is entered
+
+
+def test_the_rest_of_long_straight_code_is_as_hot_as_its_beginning() -> None:
+    source = "addi a0, a0, 1\n" * (MAX_INSTRUCTIONS + 50) + "ret"
+    pages, other = Pages(source, cost=0.002), Pages(source, cost=0.002)
+    assert 100 < pages.samples_until_due(0) < 1000
+    rest = 4 * MAX_INSTRUCTIONS  # a vCPU is seen here only where the first region ends
+    assert pages.samples_until_due(rest) <= OLD_ENOUGH + 1 < other.samples_until_due(rest)

@@ -87,6 +87,13 @@ def test_no_region_starts_at_an_instruction_in_two_pages() -> None:
 def test_the_size_is_limited() -> None:
     r = region("addi a0, a0, 1\n" * (limits.MAX_INSTRUCTIONS + 100) + "ret")
     assert len(r.members) == limits.MAX_INSTRUCTIONS
+    assert r.cut == 4 * limits.MAX_INSTRUCTIONS, "where the rest of it begins"
+
+
+def test_a_function_that_found_no_room_is_no_cut() -> None:
+    function = "addi a1, a1, 1\n" * limits.MAX_INSTRUCTIONS + "ret"
+    r = region(f"jal ra, f\n addi a0, a0, 1\n ret\n f: {function}")
+    assert (len(r.members), r.cut) == (3, None)
 
 
 def test_room_is_left_for_what_a_large_function_calls() -> None:

@@ -168,6 +168,10 @@ class HotSpots:
             if not self._fresh([pages[n] for n in region.pages]):
                 self._wait[key] = self._now + OLD_ENOUGH
                 return None
+        if region.cut is not None and (rest := pages.get(region.cut >> PAGE_SHIFT)):
+            # No jump leads there but the region's own end: it is as hot as the region.
+            key_rest = (rest, region.cut % PAGE_SIZE)
+            self._seen[key_rest] = self._seen.get(key_rest, 0) + heat
         self._due[key] = 8 * count  # in case that it gets lost with its page
         # Where a region was left in its middle, shared checks of accesses seem to fail.
         region.grouped = covering is None

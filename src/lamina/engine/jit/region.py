@@ -46,7 +46,7 @@ class Region(Generic[T]):
     """Instructions by offset; control comes in at `entries`, of which the first is the start.
     `grouped`: neighbouring accesses share a check, which pays unless they lie across pages.
     `alone`: the machine has one vCPU, so that nobody sees its accesses in between. `jumps`: where
-    its computed jumps probably go."""
+    its computed jumps probably go. `cut`: where straight code goes on that had no room."""
 
     members: dict[int, T]
     entries: tuple[int, ...]
@@ -54,6 +54,7 @@ class Region(Generic[T]):
     grouped: bool = True
     alone: bool = False
     jumps: tuple[int, ...] = ()
+    cut: int | None = None
 
     @property
     def loops(self) -> bool:
@@ -90,6 +91,7 @@ class _Former:
         self._computed: list[int] = []  # jumps, not calls, that were not looked at yet
         self._jumps: dict[int, None] = {}  # where computed jumps and calls may go
         self._guessed: set[int] = set()  # of these: without a sample
+        self._cut: int | None = None  # where straight code goes on that had no room
 
     def form(self, start: int) -> Region[Step] | None:
         self._entries[start] = None
@@ -115,7 +117,9 @@ class _Former:
         touched = {o >> PAGE_SHIFT for o in members}
         touched |= {(o + m.length - 1) >> PAGE_SHIFT for o, m in members.items()}
         pages = {p: view.source for p in touched if (view := self._page(p)) is not None}
-        return Region(members, tuple(entries[:MAX_ENTRIES]), pages, jumps=self._probable(start))
+        entries = entries[:MAX_ENTRIES]
+        cut = None if self._cut in members else self._cut
+        return Region(members, tuple(entries), pages, jumps=self._probable(start), cut=cut)
 
     def _probable(self, start: int) -> tuple[int, ...]:
         """Where the region's computed jumps and calls probably go."""
@@ -145,10 +149,11 @@ class _Former:
         the middle of a function would go on where no region begins."""
         before = (
             *(self._members.copy(), self._entries.copy(), self._jumps.copy()),
-            *(self._calls.copy(), self._pages.copy()),
+            *(self._calls.copy(), self._pages.copy(), self._cut),
         )
         if not self._follow(function, MAX_INSTRUCTIONS):
-            self._members, self._entries, self._jumps, self._calls, self._pages = before
+            self._members, self._entries, self._jumps, self._calls, self._pages = before[:5]
+            self._cut = before[5]
             self._computed.clear()
 
     def _crosses(self, offset: int) -> bool:
@@ -167,6 +172,7 @@ class _Former:
         while offset not in self._members:
             if len(self._members) >= most:
                 self._work.append(offset)
+                self._cut = offset
                 return
             m = self._decode(offset)
             if m is None:
