@@ -4,12 +4,13 @@ import random
 import sys
 
 import pytest
-from bare import DATA, END, Tables, bare_side, satp, traps
+from bare import DATA, END, Tables, bare_side, code, satp, traps
 from machines import EagerBaselineEngine, MakeEngine, nothing_compiled
 from stops import compare_stops
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.eager import EagerJitEngine
+from lamina.engine.jit.region import MAX_INSTRUCTIONS
 from lamina.engine.lockstep import Side, compare
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
@@ -228,6 +229,34 @@ def test_a_run_ends_after_exactly_its_budget(name: str) -> None:
         a, b = sides(body)
         try:
             for budget in range(EXACT_MARGIN + 1, EXACT_MARGIN + 40):
+                exits = a.engine.run(budget), b.engine.run(budget)
+                assert not compare(a, b, exits)
+        finally:
+            a.close()
+            b.close()
+
+
+def test_a_run_ends_after_exactly_its_budget_in_the_longest_straight_code() -> None:
+    """A page of short instructions, at whose end a region of as many as there may be is entered."""
+    at = DATA
+    first = (PAGE_SIZE - 100) // 2
+    long = code("c.addi a0, 1\n" * (first + MAX_INSTRUCTIONS - 5) + "ret", at)
+    body = f"""
+        li s5, {at}
+        li s6, {at + 2 * first}
+    9:  li s7, 6
+    1:  jalr ra, 0(s6)
+        addi s7, s7, -1
+        bnez s7, 1b
+        jalr ra, 0(s5)
+        j 9b
+    """
+    budgets = random.Random(1)
+    with nothing_compiled():
+        a, b = (bare_side(make, body, more={at: long}) for make in (ThreadedEngine, FastEngine))
+        try:
+            for _ in range(60):
+                budget = budgets.randrange(EXACT_MARGIN + 1, EXACT_MARGIN + 4000)
                 exits = a.engine.run(budget), b.engine.run(budget)
                 assert not compare(a, b, exits)
         finally:

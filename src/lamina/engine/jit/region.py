@@ -16,8 +16,9 @@ from typing import Generic, TypeVar
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
+from lamina.engine.threaded.layout import MAX_REGION
 
-MAX_INSTRUCTIONS = 1000
+MAX_INSTRUCTIONS = MAX_REGION - 24  # runs end after exactly their budget: see EXACT_MARGIN
 MAX_OWN = 800  # of the function that it begins in: the rest is for small ones that it calls
 MAX_PAGES = 12
 MAX_ENTRIES = 64

@@ -29,6 +29,7 @@ from lamina.engine.threaded.layout import (
     COUNTERS,
     EVENTS,
     FETCH_ENTRY,
+    MAX_REGION,
     MAX_REGIONS,
     MISSING_PACK,
     PAGE_RECORDS,
@@ -52,7 +53,9 @@ LEAST_ARENA = 96 << 20  # of each vCPU
 BASELINE_BYTES = 32 << 20  # of baseline code of a vCPU; without room all begins anew
 LEAST_BASELINE = 1 << 20
 MAX_PEERS = 64  # the bits of a mask
-EXACT_MARGIN = PAGE_RECORDS + 512 + 64  # straight code may overshoot a budget by less than this
+# Straight code may overshoot a budget by less than this: a page of it, then a region of the
+# optimising engine, that goes on elsewhere.
+EXACT_MARGIN = PAGE_RECORDS + MAX_REGION + 64
 
 _READ = ctypes.CFUNCTYPE(
     ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p

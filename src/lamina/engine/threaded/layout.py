@@ -37,6 +37,7 @@ SPACES = 8  # address spaces whose translations are kept
 SPACE_LARGE = 32  # an address space: identifier, root, when it was last in force, unused; then
 SPACE = SPACE_LARGE + 4 * 8  # where it has large pages: 2 MiB, 1 GiB; low addresses, high ones
 
+MAX_REGION = 1024  # instructions of a compiled region, at most
 SETTLED = 100_000  # instructions for which a page's code must have been the same
 BASELINE_MAX = 160  # instructions that are compiled at once by the baseline compiler, at most
 TEMPLATE_MAX = 256  # bytes of code of each, at most
