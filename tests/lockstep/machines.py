@@ -13,7 +13,6 @@ from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.library import RegionLibrary
 from lamina.engine.jit.service import CompilerService
 from lamina.engine.lockstep import Engine, Side
-from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.isa.arch import Arch
 from lamina.isa.disasm import Disassembler
 from lamina.isa.riscv import RISCV64
@@ -23,20 +22,6 @@ from lamina.testing.random_programs import RAM_SIZE, Image
 
 MakeEngine = Callable[[Arch, int, AddressSpace], Engine]
 BUDGET = 400_000  # far more than a program needs
-
-
-class EagerBaselineEngine(ThreadedEngine):
-    """Looks at every jump."""
-
-    def set_baseline(self, period: int | None) -> None:
-        super().set_baseline(1)
-
-    def run_for(self, budget: int) -> int:
-        """Run to the first boundary behind so many instructions; the runtime's exit code."""
-        return int(self._runtime.run_fast(self.vcpu.address, budget))
-
-    def compile_here(self) -> None:
-        """The vCPU does it by itself."""
 
 
 def side(engine: MakeEngine, image: Image) -> Side:

@@ -3,10 +3,11 @@
 import random
 
 import pytest
-from machines import BUDGET, EagerBaselineEngine, Side, side
+from machines import BUDGET, Side, side
 from stops import compare_stops
 
 from lamina.engine.lockstep import compare
+from lamina.engine.threaded.eager import EagerBaselineEngine
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.testing.random_programs import Image, Options, build, generate
 

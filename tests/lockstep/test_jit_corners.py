@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from bare import DATA, Tables, bare_side, code, satp
-from machines import EagerBaselineEngine, MakeEngine, nothing_compiled
+from machines import MakeEngine, nothing_compiled
 from stops import compare_stops
 from test_jit_exact import ATOMICS, CALLS, FLOATS, OFF_THE_END, OFF_THE_END_IN_A_GROUP, WALK
 from test_jit_spaces import LENGTHS, SUPERVISOR, identity
@@ -17,6 +17,7 @@ from lamina.engine.jit import engine as jit
 from lamina.engine.jit import hotspots
 from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.lockstep import Side, compare
+from lamina.engine.threaded.eager import EagerBaselineEngine
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.vcpu import REQUEST_SAMPLE
 

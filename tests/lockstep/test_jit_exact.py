@@ -5,13 +5,14 @@ import sys
 
 import pytest
 from bare import DATA, END, Tables, bare_side, code, satp, traps
-from machines import EagerBaselineEngine, MakeEngine, nothing_compiled
+from machines import MakeEngine, nothing_compiled
 from stops import compare_stops
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.jit.region import MAX_INSTRUCTIONS
 from lamina.engine.lockstep import Side, compare
+from lamina.engine.threaded.eager import EagerBaselineEngine
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from bare import BASE, DATA, FULL, RAM, Tables, bare_side, code, satp
-from machines import EagerBaselineEngine, MakeEngine, nothing_compiled
+from machines import MakeEngine, nothing_compiled
 from stops import compare_stops
 
 from lamina.base.bits import PAGE_SIZE
@@ -15,6 +15,7 @@ from lamina.engine.jit import engine as jit
 from lamina.engine.jit import hotspots
 from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.lockstep import Side, compare
+from lamina.engine.threaded.eager import EagerBaselineEngine
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
 from lamina.testing.random_layout import entry

@@ -6,6 +6,7 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,6 +262,32 @@ def test_it_ends_when_it_is_idle_and_another_one_starts(
     assert first.returncode == 0, "it was reaped"
     assert compiler.compile(REGION) is not None
     assert compiler._child is not first
+    assert not caplog.records
+
+
+def test_who_asks_while_an_idle_process_is_reaped_is_answered_by_the_next_one(
+    compiler: CompilerProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reapers: queue.Queue[threading.Thread] = queue.Queue()
+    asked = threading.Event()
+    reap = CompilerProcess._reap
+
+    def slowly(compiler: CompilerProcess, process: "subprocess.Popen[bytes]") -> None:
+        reap(compiler, process)
+        reapers.put(threading.current_thread())
+        assert asked.wait(30)
+
+    monkeypatch.setattr(client, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(CompilerProcess, "_reap", slowly)
+    assert compiler.compile(REGION) is not None
+    reader = reapers.get(timeout=30)
+    monkeypatch.setattr(CompilerProcess, "_reap", reap)
+    answers: queue.Queue[bytes | None] = queue.Queue()
+    for _ in range(3):
+        assert compiler.submit(REGION, answers.put)
+    asked.set()
+    reader.join(30)
+    assert all(answers.get(timeout=60) is not None for _ in range(3))
     assert not caplog.records
 
 

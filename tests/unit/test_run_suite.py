@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import sys
@@ -53,6 +54,8 @@ def by_name(path: Path, engine: str, cpus: int, limit: int) -> tuple[int, bytes]
             return 0, b""
         case "broken":
             raise ImageError("no such thing")
+        case "warns":
+            logging.getLogger("lamina.engine").warning("nothing is compiled any more")
     return 1, bytes.fromhex("78563412")
 
 
@@ -68,6 +71,7 @@ def verdict(root: Path, name: str) -> tuple[str, bool]:
         ("fails", "test 5 failed (tohost 0xb)"),
         ("endless", "no result after 1,000 instructions"),
         ("broken", "no such thing"),
+        ("warns", "Lamina warns: nothing is compiled any more"),
     ],
 )
 def test_verdict_names_the_reason(tmp_path: Path, name: str, reason: str) -> None:
@@ -171,6 +175,22 @@ def test_exit_status_tells_success_failure_and_bad_request(
     assert run_suite.main([root, "--filter", "nothing"], by_name) == 2
     assert run_suite.main([root, "--require-signatures"], by_name) == 2
     assert run_suite.main([root, "--jobs", "0"], by_name) == 2
+    assert run_suite.main([root, "--rounds", "0"], by_name) == 2
+
+
+def on_third(path: Path, engine: str, cpus: int, limit: int, rounds: int = 1) -> tuple[int, bytes]:
+    """A stand-in for run_elf whose program fails in its third round."""
+    return (7 if rounds > 2 else run_suite.PASSED), b""
+
+
+def test_rounds_are_asked_of_each_program(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elf(tmp_path / "good", {"tohost": 0})
+    arguments = [str(tmp_path), "--jobs", "1", "--rounds"]
+    assert run_suite.main([*arguments, "2"], on_third) == 0
+    assert run_suite.main([*arguments, "3"], on_third) == 1
+    assert "test 3 failed" in capsys.readouterr().out
 
 
 # On the machine itself ---------------------------------------------------------------------------
@@ -191,7 +211,22 @@ end:
 """
 
 
-def watched(tmp_path: Path, body: str, limit: int) -> int:
+COUNT = """
+    la t2, rounds
+    lw t3, 0(t2)
+    addi t3, t3, 1
+    sw t3, 0(t2)
+    slli t1, t3, 1
+    addi t1, t1, -1
+    sd t1, 0(t0)
+end:
+    j end
+rounds:
+    .word 0
+"""
+
+
+def watched(tmp_path: Path, body: str, limit: int, rounds: int = 1) -> int:
     """The tohost value of a program on the reference engine; t0 points to tohost."""
     source = f"li t0, {TOHOST:#x}\n{body}"
     code = Assembler(RV64, dialect()).program(source, START).code
@@ -199,7 +234,7 @@ def watched(tmp_path: Path, body: str, limit: int) -> int:
     image.write_bytes(code)
     config = MachineConfig(bios_image=image, engine="reference", memory=MEMORY)
     with Machine(config) as machine:
-        return run_suite.watch(machine, TOHOST, 100, limit)
+        return run_suite.watch_rounds(machine, TOHOST, 100, limit, rounds)
 
 
 def test_report_ends_a_run(tmp_path: Path) -> None:
@@ -211,6 +246,10 @@ def test_program_prints_through_tohost_and_goes_on(
 ) -> None:
     assert watched(tmp_path, PRINT + PRINT.replace("wait", "again") + REPORT, 1000) == 1
     assert capsys.readouterr().err == "AA"
+
+
+def test_every_round_begins_with_the_memory_of_the_first(tmp_path: Path) -> None:
+    assert watched(tmp_path, COUNT, 1000, rounds=3) == run_suite.PASSED
 
 
 def test_endless_program_ends_at_the_limit(tmp_path: Path) -> None:

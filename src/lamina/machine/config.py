@@ -6,7 +6,7 @@ from pathlib import Path
 from lamina.base.errors import ConfigError
 from lamina.base.units import MIB
 
-ENGINES = ("jit", "jit-eager", "threaded", "reference")
+ENGINES = ("jit", "jit-eager", "threaded", "baseline-eager", "reference")
 CONSOLES = ("uart", "virtio")
 
 # Everything that the harts of the virt board have, as `riscv,isa` says it.

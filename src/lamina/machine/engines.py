@@ -20,9 +20,11 @@ def _when_used(module: str, name: str) -> EngineMaker:
     return make
 
 
+# Those called eager are for tests.
 ENGINES: dict[str, EngineMaker] = {
     "jit": _when_used("lamina.engine.jit.engine", "JitEngine"),
-    "jit-eager": _when_used("lamina.engine.jit.eager", "EagerJitEngine"),  # for tests
+    "jit-eager": _when_used("lamina.engine.jit.eager", "EagerJitEngine"),
     "threaded": _when_used("lamina.engine.threaded.engine", "ThreadedEngine"),
+    "baseline-eager": _when_used("lamina.engine.threaded.eager", "EagerBaselineEngine"),
     "reference": _when_used("lamina.engine.reference.engine", "ReferenceEngine"),
 }

@@ -45,7 +45,7 @@ class CompilerProcess:
         self._command = command
         self._child: subprocess.Popen[bytes] | None = None  # imported at the start of one
         self._reader: threading.Thread | None = None
-        self._waiting: dict[int, Done] = {}
+        self._waiting: dict[int, Done] = {}  # for this child's answers, by request
         self._number = 0
         self.answer_seconds = 0.0  # of the compiler's CPU time for the answer that is told of now
         self._broken = False  # or ended for good
@@ -87,7 +87,7 @@ class CompilerProcess:
             answered.wait()
         else:  # a `done` wants something itself: nobody else reads meanwhile
             while not answered.is_set():
-                if not self._take_answer(self._pipe("stdout")):
+                if not self._take_answer(self._pipe("stdout"), self._waiting):
                     return None
         return answers[0]
 
@@ -136,8 +136,13 @@ class CompilerProcess:
         except OSError as error:
             self._give_up(f"cannot be started: {error}")
             return False
+        # Of its own: the reader of the one before may not have ended, and tells all who wait there.
+        self._waiting = {}
         self._reader = threading.Thread(
-            target=self._read, args=(self._child,), name="lamina-compiler", daemon=True
+            target=self._read,
+            args=(self._child, self._waiting),
+            name="lamina-compiler",
+            daemon=True,
         )
         self._reader.start()
         if not self._registered:
@@ -154,11 +159,11 @@ class CompilerProcess:
         log.warning("the compiler process %s; hot code is not compiled any more", why)
 
     # -- answers -------------------------------------------------------------------------------
-    def _read(self, child: "subprocess.Popen[bytes]") -> None:
+    def _read(self, child: "subprocess.Popen[bytes]", waiting: dict[int, Done]) -> None:
         why = "has ended"
         try:
             with cast(BinaryIO, child.stdout) as pipe:
-                while not self._ended_idle(child, pipe) and self._take_answer(pipe):
+                while not self._ended_idle(child, pipe) and self._take_answer(pipe, waiting):
                     pass
         except (CodeError, OSError) as error:
             why = f"answers garbage ({error})"
@@ -166,8 +171,9 @@ class CompilerProcess:
             if self._child is child:  # nobody closed it
                 self._give_up(why)
                 child.kill()
-            left, self._waiting = self._waiting, {}
-        for done in left.values():
+            left = list(waiting.values())
+            waiting.clear()
+        for done in left:
             done(None)
 
     def _ended_idle(self, child: "subprocess.Popen[bytes]", pipe: BinaryIO) -> bool:
@@ -184,14 +190,14 @@ class CompilerProcess:
             self._reap(child)
             return True
 
-    def _take_answer(self, pipe: BinaryIO) -> bool:
+    def _take_answer(self, pipe: BinaryIO, waiting: dict[int, Done]) -> bool:
         """The next answer to who waits for it; False at the end."""
         body = receive(pipe)
         if body is None:
             return False
         answer = Answer.decode(body)
         with self._lock:
-            done = self._waiting.pop(answer.number, None)
+            done = waiting.pop(answer.number, None)
         if done is None:
             raise CodeError("an answer that nobody waits for")
         self.answer_seconds = answer.seconds
