@@ -10,7 +10,7 @@ from stops import compare_stops
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.eager import EagerJitEngine
-from lamina.engine.jit.region import MAX_INSTRUCTIONS
+from lamina.engine.jit.region import MAX_STRAIGHT
 from lamina.engine.lockstep import Side, compare
 from lamina.engine.threaded.eager import EagerBaselineEngine
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
@@ -241,7 +241,7 @@ def test_a_run_ends_after_exactly_its_budget_in_the_longest_straight_code() -> N
     """A page of short instructions, at whose end a region of as many as there may be is entered."""
     at = DATA
     first = (PAGE_SIZE - 100) // 2
-    long = code("c.addi a0, 1\n" * (first + MAX_INSTRUCTIONS - 5) + "ret", at)
+    long = code("c.addi a0, 1\n" * (first + MAX_STRAIGHT - 5) + "ret", at)
     body = f"""
         li s5, {at}
         li s6, {at + 2 * first}

@@ -84,28 +84,36 @@ def test_no_region_starts_at_an_instruction_in_two_pages() -> None:
     assert form("1: addi a1, a1, 1\n bnez a1, 1b", at=PAGE_SIZE - 2) is None
 
 
+FORK = "beqz a0, .+4\n"
+
+
 def test_the_size_is_limited() -> None:
-    r = region("addi a0, a0, 1\n" * (limits.MAX_INSTRUCTIONS + 100) + "ret")
+    r = region("addi a0, a0, 1\n" * (limits.MAX_STRAIGHT + 100) + "ret")
+    assert len(r.members) == limits.MAX_STRAIGHT
+    assert r.cut == 4 * limits.MAX_STRAIGHT, "where the rest of it begins"
+
+
+def test_code_with_jumps_has_less_room() -> None:
+    r = region(FORK * (limits.MAX_INSTRUCTIONS + 100) + "ret")
     assert len(r.members) == limits.MAX_INSTRUCTIONS
-    assert r.cut == 4 * limits.MAX_INSTRUCTIONS, "where the rest of it begins"
 
 
 def test_a_function_that_found_no_room_is_no_cut() -> None:
-    function = "addi a1, a1, 1\n" * limits.MAX_INSTRUCTIONS + "ret"
+    function = FORK * limits.MAX_INSTRUCTIONS + "ret"
     r = region(f"jal ra, f\n addi a0, a0, 1\n ret\n f: {function}")
     assert (len(r.members), r.cut) == (3, None)
 
 
 def test_room_is_left_for_what_a_large_function_calls() -> None:
-    r = region("jal ra, f\n" + "addi a0, a0, 1\n" * limits.MAX_INSTRUCTIONS + "f: ret")
+    r = region("jal ra, f\n" + FORK * limits.MAX_INSTRUCTIONS + "f: ret")
     assert len(r.members) == limits.MAX_OWN + 1
 
 
 def test_a_function_that_is_called_is_taken_as_a_whole_or_not_at_all() -> None:
     for room, whole in ((0, True), (1, False)):
         length = limits.MAX_INSTRUCTIONS - limits.MAX_OWN + 1 + room
-        own = "addi a0, a0, 1\n" * (limits.MAX_OWN - 4)
-        function = "addi a1, a1, 1\n" * (length - 1) + "ret"
+        own = FORK * (limits.MAX_OWN - 4)
+        function = FORK * (length - 1) + "ret"
         r = region(f"jal ra, f\n jal ra, g\n {own} ret\n f: {function}\n g: ret")
         f, g = 4 * (limits.MAX_OWN - 1), 4 * (limits.MAX_OWN - 1 + length)
         assert (f in r.members) == (f + 4 in r.members) == whole

@@ -7,7 +7,7 @@ import pytest
 from regions import DECODER, PAGE_SIZE, region, text
 
 from lamina.base.errors import CodeError
-from lamina.engine.jit.region import MAX_ENTRIES, MAX_INSTRUCTIONS, MAX_PAGES, Region
+from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, MAX_STRAIGHT, Region
 from lamina.engine.jit.request import decode, encode
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n sd a0, 0(sp)\n sd a0, 8(sp)\n bnez a0, 1b\n ret"
@@ -53,9 +53,7 @@ def test_what_is_no_region_is_refused() -> None:
         Region(members, tuple([PAGE_SIZE - 8] * (MAX_ENTRIES + 1)), pages),
         Region({**members, 256: members[PAGE_SIZE]}, entries, pages),  # zeros are no instruction
         Region(members, entries, {n: pages[0] for n in range(MAX_PAGES + 2)}),
-        Region(
-            dict.fromkeys(range(0, 2 * MAX_INSTRUCTIONS + 2, 2), members[PAGE_SIZE]), (0,), pages
-        ),
+        Region(dict.fromkeys(range(0, 2 * MAX_STRAIGHT + 2, 2), members[PAGE_SIZE]), (0,), pages),
     ]
     for wrong in odd:
         with pytest.raises(CodeError):

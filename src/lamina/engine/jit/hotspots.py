@@ -14,9 +14,9 @@ from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.jit.region import MAX_LENGTH, PageView, Region, form_region, instruction_at
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
-WORTH = 1.0
+WORTH = 2.0
 FIRST_LOOK = 3  # samples
-SMALL = 10  # instructions: no region is worth a look before one of these would be compiled
+SMALL = 30  # instructions: no region is worth a look before one of these would be compiled
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
 NEVER = 1 << 30
 MAX_CALLED = 8  # places that a call by a pointer is remembered to go to

@@ -18,8 +18,10 @@ from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.threaded.layout import MAX_REGION
 
-MAX_INSTRUCTIONS = MAX_REGION - 24  # runs end after exactly their budget: see EXACT_MARGIN
-MAX_OWN = 800  # of the function that it begins in: the rest is for small ones that it calls
+MAX_INSTRUCTIONS = 400
+MAX_OWN = 340  # of the function that it begins in: the rest is for small ones that it calls
+MAX_STRAIGHT = MAX_REGION - 24  # of unrolled code; runs end after exactly their budget
+STRAIGHT = 20  # instructions for each that may jump, in such code
 MAX_PAGES = 12
 MAX_ENTRIES = 64
 MAX_JUMPS = 64
@@ -92,6 +94,7 @@ class _Former:
         self._computed: list[int] = []  # jumps, not calls, that were not looked at yet
         self._jumps: dict[int, None] = {}  # where computed jumps and calls may go
         self._guessed: set[int] = set()  # of these: without a sample
+        self._forks = 0  # members that may jump, about
         self._cut: int | None = None  # where straight code goes on that had no room
 
     def form(self, start: int) -> Region[Step] | None:
@@ -140,9 +143,12 @@ class _Former:
 
     def _go_on(self, most: int) -> bool:
         while self._work or self._guess():
-            if len(self._members) >= most:
+            offset = self._work.popleft()
+            if offset in self._members:
+                continue
+            if self._is_full(most):
                 return False
-            self._grow(self._work.popleft(), most)
+            self._grow(offset, most)
         return True
 
     def _take_in(self, function: int) -> None:
@@ -150,11 +156,11 @@ class _Former:
         the middle of a function would go on where no region begins."""
         before = (
             *(self._members.copy(), self._entries.copy(), self._jumps.copy()),
-            *(self._calls.copy(), self._pages.copy(), self._cut),
+            *(self._calls.copy(), self._pages.copy(), self._cut, self._forks),
         )
         if not self._follow(function, MAX_INSTRUCTIONS):
             self._members, self._entries, self._jumps, self._calls, self._pages = before[:5]
-            self._cut = before[5]
+            self._cut, self._forks = before[5:]
             self._computed.clear()
 
     def _crosses(self, offset: int) -> bool:
@@ -168,10 +174,15 @@ class _Former:
             self._pages[number] = self._find(number)
         return self._pages[number]
 
+    def _is_full(self, most: int) -> bool:
+        """Whether there is no room; LLVM takes more than its share for large regions with jumps."""
+        size = len(self._members)
+        return size >= most and (size >= MAX_STRAIGHT or self._forks * STRAIGHT > size)
+
     def _grow(self, offset: int, most: int) -> None:
         """Follow straight code from `offset`, noting where else control may go."""
         while offset not in self._members:
-            if len(self._members) >= most:
+            if self._is_full(most):
                 self._work.append(offset)
                 self._cut = offset
                 return
@@ -180,6 +191,7 @@ class _Former:
                 return
             m = settled(offset, m, self._members.get)
             self._members[offset] = m
+            self._forks += m.target is not None or m.computed
             if m.computed and m.links:
                 targets = self._called(offset)
                 self._jumps.update(dict.fromkeys(targets))

@@ -13,9 +13,9 @@ from lamina.engine.jit.flow import Decoded, Decoder
 from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import (
     MAX_ENTRIES,
-    MAX_INSTRUCTIONS,
     MAX_JUMPS,
     MAX_PAGES,
+    MAX_STRAIGHT,
     Region,
     instruction_at,
     settled,
@@ -56,7 +56,7 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
     size = _HEAD.size + page_bytes + (entry_count + member_count + jump_count) * _OFFSET.size
     few = page_count <= MAX_PAGES + 1 and 0 < entry_count <= MAX_ENTRIES
     few = few and jump_count <= MAX_JUMPS
-    if not few or member_count > MAX_INSTRUCTIONS or len(request) != size:
+    if not few or member_count > MAX_STRAIGHT or len(request) != size:
         raise CodeError(f"region: a request of {len(request)} bytes, where {size} are due")
     pages = {}
     for i in range(page_count):
