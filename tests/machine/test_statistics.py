@@ -5,7 +5,7 @@ import pytest
 from lamina.base.errors import ConfigError
 from lamina.cli.profile import names_of
 from lamina.debug.profile import Profile
-from lamina.engine.threaded.sampler import Sample
+from lamina.engine.threaded.sampler import STEADY, Sample
 from lamina.machine.boards import virt
 from lamina.testing.guests import PASS
 
@@ -90,8 +90,9 @@ def test_samples_tell_where_the_guest_is(build: Build, engine: str) -> None:
     assert in_loop[-1].page == code
     seen = machine.statistics()
     if engine == "jit":
-        assert seen.samples >= len(samples)
-        assert seen.compiled_samples >= sum(s.region is not None for s in samples)
+        # Of samples that somebody counts, the engine itself looks at one in STEADY.
+        assert seen.samples >= len(samples) // STEADY - 1
+        assert seen.compiled_samples >= sum(s.region is not None for s in samples) // STEADY - 1
         assert seen.sample_seconds > 0
     else:
         assert seen.samples == 0
