@@ -2,8 +2,8 @@
 
 A place is looked at when it was seen a few times. Then what its pages' records remember of which
 code ran is forgotten, so that only what runs in the next milliseconds is taken into the region. The
-region is compiled if what was seen of it has cost a quarter of what its compilation will. One
-object for an engine; on the vCPU's thread.
+region is compiled if what was seen of it has cost twice what its compilation will. One object for
+an engine; on the vCPU's thread.
 """
 
 from collections.abc import Callable
