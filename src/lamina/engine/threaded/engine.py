@@ -21,6 +21,7 @@ from lamina.base.clock import NS_PER_SECOND
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
 from lamina.engine.code.arena import CodeArenaFull, process_arena
+from lamina.engine.code.perf_map import perf_map
 from lamina.engine.statistics import EngineStatistics
 from lamina.engine.threaded.baseline import LEAST_PERIOD
 from lamina.engine.threaded.layout import (
@@ -110,7 +111,9 @@ class ThreadedEngine:
         none, which only makes the guest slower."""
         while self._baseline_size >= LEAST_BASELINE:
             with suppress(CodeArenaFull):
-                return process_arena().reserve(self._baseline_size)
+                start = process_arena().reserve(self._baseline_size)
+                perf_map().add(start, self._baseline_size, "lamina baseline code")
+                return start
             self._baseline_size //= 2
         log.warning("no memory for baseline code; CPU %d does without", self.vcpu.index)
         return 0
