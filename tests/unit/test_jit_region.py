@@ -210,3 +210,11 @@ def test_calls_by_pointers_go_to_where_they_were_seen_to() -> None:
     assert r is not None
     assert set(r.members) == {0, 4, function, function + 4}
     assert r.jumps == (function,)
+
+
+def test_what_is_called_too_far_away_is_no_part_of_it() -> None:
+    page = PageView(pages_of_code("jalr ra, 0(a0)\n ret")[0], lambda offset: True)
+    for distance in (limits.MAX_DISTANCE * PAGE_SIZE, -limits.MAX_DISTANCE * PAGE_SIZE, 1 << 60):
+        r = form_region(DECODER, lambda number: page, 0, lambda call, d=distance: [d])
+        assert r is not None
+        assert max(map(abs, (*r.members, *r.jumps, *r.entries))) < PAGE_SIZE

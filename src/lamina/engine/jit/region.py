@@ -23,6 +23,7 @@ MAX_OWN = 340  # of the function that it begins in: the rest is for small ones t
 MAX_STRAIGHT = MAX_REGION - 24  # of unrolled code; runs end after exactly their budget
 STRAIGHT = 20  # instructions for each that may jump, in such code
 MAX_PAGES = 12
+MAX_DISTANCE = 1 << 18  # pages from the first one: 1 GiB, so that distances fit 32 bits
 MAX_ENTRIES = 64
 MAX_JUMPS = 64
 MAX_CALLS = 24  # functions that are tried
@@ -168,6 +169,8 @@ class _Former:
         return offset % PAGE_SIZE + self._members[offset].length > PAGE_SIZE
 
     def _page(self, number: int) -> PageView | None:
+        if abs(number) >= MAX_DISTANCE:
+            return None
         if number not in self._pages:
             if sum(view is not None for view in self._pages.values()) >= MAX_PAGES:
                 return None

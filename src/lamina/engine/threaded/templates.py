@@ -49,6 +49,7 @@ _NUMBER = {name: i for i, name in enumerate(HOLES)}
 _BYTES = {"pc32": 4, "abs32": 4, "abs64": 8, "abs8": 1}
 _NEAR = frozenset(("a8", "b8", "c8", "d8"))
 _MOD, _MOD_8, _MOD_32, _REG, _RM_SIB = 0xC0, 0x40, 0x80, 0x38, 4  # of a ModRM byte
+_FAR = 0xF8  # in the number of a register: it is not one of the first 8
 _BASE_STATE = 0x24  # a SIB byte: the base is r12, the first argument, and there is no index
 _MULTIPLIER = -1640531535 & U32
 
@@ -176,7 +177,7 @@ class Templates:
                 moved.append(r._replace(offset=len(short), kind="abs8"))
                 short += b"\0"
                 at += 4
-                long |= 0xF0 << 8 * "abcd".index(place[0])
+                long |= _FAR << 8 * "abcd".index(place[0])
             else:
                 moved.append(r._replace(offset=len(short)))
         if not long:
@@ -199,9 +200,9 @@ class Templates:
 
 
 def _is_near(code: bytes, r: Relocation) -> bool:
-    """Whether a displacement is from the state alone, and 8 bits do for the first 16 registers."""
+    """Whether a displacement is from the state alone, and 8 bits do for the first 8 registers."""
     based = code[r.offset - 2] & ~_REG == _MOD_32 | _RM_SIB and code[r.offset - 1] == _BASE_STATE
-    return based and 0 <= r.addend < 8
+    return based and 0 <= r.addend < 128 - 8 * 7
 
 
 def _pieces(image: CodeImage) -> dict[str, _Piece]:
