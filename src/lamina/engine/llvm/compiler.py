@@ -23,10 +23,16 @@ def _set_options() -> None:
     llvm.set_option("lamina", "-disable-lsr")
 
 
-def _select_quickly(on: bool) -> None:
-    """Whether functions are selected by LLVM's FastISel, as far as it goes: the rest is, as it is
-    without, by the selection DAG. For all that is emitted from now on."""
-    llvm.set_option("lamina", f"-fast-isel={int(on)}")
+def select_instructions(*, quickly: bool) -> None:
+    """Whether instructions are selected by LLVM's FastISel, as far as it goes: the rest is, as it
+    is without, by the selection DAG. To be said before anything is emitted; LLVM keeps it."""
+    llvm.set_option("lamina", f"-fast-isel={int(quickly)}")
+
+
+def pays_quick_selection(region: str) -> bool:
+    """For two thirds of the time the quick selection of a region's instructions makes code as good,
+    but where there is floating point, or so much code that it is unrolled arithmetic."""
+    return "constrained" not in region and len(region) < UNROLLED
 
 
 def target_machine(level: int) -> llvm.TargetMachine:
@@ -50,24 +56,25 @@ def compile_image(text: str, *, passes: Passes) -> CodeImage:
     (declare them dso_local), the ones it defines without `internal` become symbols."""
     match passes:
         case "runtime" | "cold":
-            _select_quickly(False)
-            machine = _emitter(CODE_GENERATION if passes == "runtime" else 0)
+            quickly = passes == "cold"
+            machine = _emitter(0 if quickly else CODE_GENERATION)
             module = optimise(text, machine)
         case "region":
             machine = _emitter(CODE_GENERATION)
             module = optimise_region(text)
-            # For two thirds of the time the quick selection of instructions makes code as good, but
-            # where there is floating point, or so much code that it is unrolled arithmetic.
-            _select_quickly("constrained" not in text and len(text) < UNROLLED)
+            quickly = pays_quick_selection(text)
         case _:
             assert_never(passes)
+    select_instructions(quickly=quickly)
     return image_of(bytes(machine.emit_object(module)))
 
 
 def compile_stencils(text: str) -> CodeImage:
     """The functions of a module as pieces to copy (`code.elf.stencils_of`)."""
     machine = _emitter(CODE_GENERATION)
-    return stencils_of(bytes(machine.emit_object(optimise(text, machine))))
+    module = optimise(text, machine)
+    select_instructions(quickly=False)
+    return stencils_of(bytes(machine.emit_object(module)))
 
 
 def optimise(text: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:

@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 from llvmlite import binding as llvm
 
-from lamina.engine.llvm.compiler import CODE_GENERATION, optimise, optimise_region, target_machine
+from lamina.engine.llvm.compiler import (
+    CODE_GENERATION,
+    optimise,
+    optimise_region,
+    pays_quick_selection,
+    select_instructions,
+    target_machine,
+)
 
 _HOUSEKEEPING = re.compile(r"\s*\.(?!L)\w+")  # assembler directives: all that is no local label
 
@@ -27,6 +34,7 @@ def list_function(text: str, name: str, *, region: bool = False) -> Listing:
     machine = target_machine(CODE_GENERATION)
     module = optimise_region(text) if region else optimise(text, machine)
     optimised = str(module.get_function(name)).strip()
+    select_instructions(quickly=region and pays_quick_selection(text))
     host = _instructions(machine.emit_assembly(module))
     return Listing(optimised, host, f"{machine.triple}, {llvm.get_host_cpu_name()}")
 
