@@ -178,17 +178,16 @@ class CompilerProcess:
 
     def _ended_idle(self, child: "subprocess.Popen[bytes]", pipe: BinaryIO) -> bool:
         """Wait while nothing is asked; whether that was for so long that the process was ended."""
-        while True:
-            with self._lock:
-                if self._waiting or self._child is not child:
-                    return False
-            ready, _, _ = select.select([pipe], [], [], IDLE_SECONDS)
-            with self._lock:
-                if ready or self._waiting or self._child is not child:
-                    return False
-                self._child = self._reader = None
-            self._reap(child)
-            return True
+        with self._lock:
+            if self._waiting or self._child is not child:
+                return False
+        ready, _, _ = select.select([pipe], [], [], IDLE_SECONDS)
+        with self._lock:
+            if ready or self._waiting or self._child is not child:
+                return False
+            self._child = self._reader = None
+        self._reap(child)
+        return True
 
     def _take_answer(self, pipe: BinaryIO, waiting: dict[int, Done]) -> bool:
         """The next answer to who waits for it; False at the end."""
