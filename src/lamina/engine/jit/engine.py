@@ -269,17 +269,20 @@ class JitEngine(ThreadedEngine):
         return PageView(self._source(page), lambda offset: words[first + offset * 2] != 0)
 
     def _is_linked(self, page: int, offset: int) -> bool:
-        first = (page - self._arena_start) // 4
-        address = self._decode + self._arena_words[first + offset * 2]
+        address = self._leads_to(page, offset)
         return not self._runtime.holds(address) and not self._is_baseline(address)
+
+    def _leads_to(self, page: int, offset: int) -> int:
+        """The address of the code that the record at an offset of a code page leads to."""
+        first = (page - self._arena_start) // 4
+        return int(self._decode + self._arena_words[first + offset * 2])
 
     def _tier_at(self, pc: int) -> str:
         """What runs at an address where a sample was taken: a region, baseline code, handlers."""
         page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE
         if page and self._is_linked(page, offset):
             return "region"
-        first = (page - self._arena_start) // 4
-        baseline = page and self._is_baseline(self._decode + self._arena_words[first + offset * 2])
+        baseline = page and self._is_baseline(self._leads_to(page, offset))
         return "baseline" if baseline else "threaded"
 
     def _region_at(self, pc: int) -> RegionSeen | None:

@@ -22,9 +22,9 @@ NEVER = 1 << 30
 MAX_CALLED = 8  # places that a call by a pointer is remembered to go to
 
 
-def worth(samples: float, seconds: float) -> bool:
-    """Whether so many samples are worth the cost of compiling."""
-    return samples * SECONDS_A_SAMPLE >= WORTH * seconds
+def samples_worth(seconds: float) -> float:
+    """How many samples justify so many seconds of compiling."""
+    return WORTH * seconds / SECONDS_A_SAMPLE
 
 
 PageOf = Callable[[int], int]  # the address of a code page by its guest page number; 0: unknown
@@ -125,7 +125,7 @@ class HotSpots:
             return None
         self._now += 1
         if not self._eager:
-            least = max(FIRST_LOOK, int(WORTH * self._cost(SMALL) / SECONDS_A_SAMPLE))
+            least = max(FIRST_LOOK, int(samples_worth(self._cost(SMALL))))
             if count < self._due.get(key, least) or self._now < self._wait.get(key, 0):
                 return None
         pages: dict[int, int] = {}
@@ -161,7 +161,7 @@ class HotSpots:
             self._seen.get((pages[o >> PAGE_SHIFT], o % PAGE_SIZE), 0) for o in region.members
         )
         if not self._eager:
-            wanted = WORTH * self._cost(len(region.members)) / SECONDS_A_SAMPLE
+            wanted = samples_worth(self._cost(len(region.members)))
             if heat < wanted:
                 self._due[key] = int(count * max(2.0, wanted / heat))
                 return None

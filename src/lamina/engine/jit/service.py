@@ -15,7 +15,7 @@ from lamina.engine.code.image import CodeImage
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
 from lamina.engine.jit.heat import Heat
-from lamina.engine.jit.hotspots import Spot, worth
+from lamina.engine.jit.hotspots import Spot, samples_worth
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.outline import Step, outline_decoder
 from lamina.engine.jit.region import Region
@@ -123,7 +123,8 @@ class CompilerService:
         if self._asked or compiler_process().running:
             return True
         seconds = sum(self.cost(len(job.region.members)) for job in self._jobs)
-        return worth(sum(job.spot.heat for job in self._jobs), seconds + STARTUP_SECONDS)
+        heat = sum(job.spot.heat for job in self._jobs)
+        return heat >= samples_worth(seconds + STARTUP_SECONDS)
 
     def _ask(self, surely: bool = False) -> None:
         """Give the compiler process what is hottest, if it is not busy."""
