@@ -1,5 +1,8 @@
 """Packs of handlers are loaded when an instruction of theirs is first met, and just there."""
 
+import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +10,7 @@ import pytest
 
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
+from lamina.engine.code.arena import process_arena
 from lamina.engine.threaded import engine as module
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.engine.threaded.runtime import Runtime
@@ -82,3 +86,30 @@ def test_threads_that_want_a_pack_at_once_get_the_same(engine: ThreadedEngine) -
     with ThreadPoolExecutor(4) as pool:
         found = set(pool.map(runtime.resolve, ["r.f64_add"] * 8))
     assert len(found) == 1 and found == {runtime.resolve("r.f64_add")}
+
+
+def test_code_from_the_cache_looks_at_no_instruction() -> None:
+    """What instructions mean takes a while to find out, and is in the code already."""
+    program = (
+        "from lamina.isa.riscv import RISCV64 as arch\n"
+        "from lamina.engine.threaded.runtime import runtime\n"
+        "cached = runtime(arch).from_cache\n"
+        "known = [f.base.name for f in arch.table.forms if 'routine' in vars(f.base)]\n"
+        "print(cached, known)"
+    )
+    Runtime(RISCV64)  # which is in the cache now
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "True []"
+
+
+def test_memory_for_baseline_code_comes_back_from_engines_that_nobody_closes() -> None:
+    def forget() -> None:
+        ThreadedEngine(RISCV64, 0, AddressSpace())
+
+    forget()  # the first one loads the runtime, which stays
+    gc.collect()
+    before = process_arena().used
+    forget()
+    gc.collect()
+    assert process_arena().used == before

@@ -9,7 +9,8 @@ import pytest
 
 from lamina.base.errors import CodeError
 from lamina.engine.code.arena import CodeArena, library_address
-from lamina.engine.code.elf import END, image_of
+from lamina.engine.code.elf import image_of
+from lamina.engine.code.image import END
 from lamina.engine.llvm.compiler import compile_image, compile_stencils
 
 pytestmark = pytest.mark.skipif(

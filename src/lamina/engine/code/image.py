@@ -21,6 +21,7 @@ ALIGNMENT = 64  # of the text: its constants and loops count on it
 MAX_TEXT = 64 << 20
 MAX_NAMES = 1 << 16
 MAX_ADDEND = 1 << 12  # of a reference to a function
+END = "end of stencils"  # the symbol behind the last piece: `elf.stencils_of`
 KINDS = {"abs64": 8, "pc32": 4, "abs32": 4}  # bytes that a relocation of each kind patches
 
 _MAGIC = b"LAMCODE\x01"  # the last byte is the version of the format

@@ -2,14 +2,34 @@
 
 A *template* is a stencil (`stencils`) in memory (`templates`); a *list* is what a block will
 consist of. `baseline_list_ir` makes the list, `baseline_code_ir` writes its code, `baseline_ir`
-decides.
+decides. Only numbers and names: a process that finds its runtime in the cache needs no more.
 """
 
-from lamina.engine.threaded.decoder import discard
-from lamina.engine.threaded.layout import BASELINE_MAX, BASELINE_TODO, PAGE_RECORDS, ThreadedLayout
-from lamina.engine.threaded.runtime_ir import names
-from lamina.engine.threaded.stencils import HOLES
-from lamina.isa.arch import Arch
+# What stands in a hole, by its number in a template. The first nine are of the record.
+HOLES = (
+    *("a", "b", "c", "d", "imm"),
+    *("a8", "b8", "c8", "d8"),  # 8 times that: a register's place in its file
+    "record",  # the instruction's record, from the first one's, bytes
+    "pc",  # its address, from the first one's, bytes
+    "next_pc",
+    "target",  # of its jump: where a handler adds the immediate to the address
+    "done",  # instructions before it, negated
+    "spent",  # with it, negated
+    "rebase",  # what makes the budget at it that of the code where it goes on
+    *("back", "count"),  # at an entry: from its record to the first one; instructions before it
+    *("base8", "low", "high"),  # of a look-up: register, and what is touched from there
+    "slow",  # code: the second handler
+    "fixed",  # 0: for addresses of the runtime, which are in the addend
+    *("next", "taken", "cold"),  # code: the following instruction, a jump's target, the thunk
+)
+CODE_HOLES = frozenset(("next", "taken", "slow", "cold"))  # functions, not numbers
+STRAIGHT = "="  # in front of a stencil's name: there is no jump inside of it
+STENCILS = "stencils of "  # in front of a pack's name
+# Stencils that are no instructions.
+GO_ON, MERGE, ENTER = "go on", "merge", "enter"
+CHECKS = ("check read", "check write")
+SLOW_THUNK, OUT_THUNK = "thunk slow", "thunk out"
+PARTS = (GO_ON, MERGE, ENTER, *CHECKS, SLOW_THUNK, OUT_THUNK)
 
 LOOKUP_BITS = 12  # of the table from handlers to templates
 # The words in front of a template. `second`: the template of the same access where the page was
@@ -28,39 +48,3 @@ ENTRY = ("record", "template", "place", "marks", "check", "low", "high", "thunk"
 BEGINS, TARGET = 1, 2
 NEAR, FAR = 24, 1024  # instructions, and bytes, over which accesses share a look-up
 LEAST_PERIOD, MOST_PERIOD = 1000, 8192  # instructions between two looks
-
-
-def baseline_names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
-    """What the texts of the baseline compiler refer to, beside what all texts do."""
-    return {
-        **names(arch, layout),
-        "hole": {name: i for i, name in enumerate(HOLES)},
-        "holes": len(HOLES),
-        "lookup_shift": 32 - LOOKUP_BITS,
-        "lookup_mask": (1 << LOOKUP_BITS) - 1,
-        "map": layout.baseline,
-        "list": layout.baseline_list,
-        "todo": layout.baseline_todo,
-        "ENDS": ENDS,
-        "JUMPS": JUMPS,
-        "LINKS": LINKS,
-        "COLD": COLD,
-        "WRITES": WRITES,
-        "ACCESS": READS | WRITES,
-        "BARRIER": BARRIER,
-        "SIZE_SHIFT": SIZE_SHIFT,
-        "BASE_SHIFT": BASE_SHIFT,
-        "DESTINATION_SHIFT": DESTINATION_SHIFT,
-        "BEGINS": BEGINS,
-        "TARGET": TARGET,
-        "NEAR": NEAR,
-        "FAR": FAR,
-        "head": {name: 8 * i for i, name in enumerate(HEAD)},
-        "HEAD_BYTES": 8 * len(HEAD),
-        "entry": {name: 8 * i for i, name in enumerate(ENTRY)},
-        "discard": discard(arch),
-        "MOST_PERIOD": MOST_PERIOD,
-        "BASELINE_MAX": BASELINE_MAX,
-        "TODO_ROOM": BASELINE_TODO - 2 * BASELINE_MAX - 2,
-        "PAGE_RECORDS": PAGE_RECORDS,
-    }

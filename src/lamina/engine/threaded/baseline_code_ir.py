@@ -2,9 +2,9 @@
 See `runtime_ir` for the notation, `baseline_ir` for the compiler.
 """
 
-from lamina.engine.threaded.baseline import baseline_names
+from lamina.engine.threaded.baseline import HOLES
+from lamina.engine.threaded.baseline_ir import baseline_names
 from lamina.engine.threaded.layout import ThreadedLayout
-from lamina.engine.threaded.stencils import HOLES
 from lamina.isa.arch import Arch
 
 _CODE = """
@@ -67,8 +67,7 @@ define internal void @baseline_shorten(ptr %s, i64 %n) alwaysinline {{
   %template = call ptr @entry_template(ptr %s, i64 %n)
   %short = call i64 @template_word(ptr %template, i64 {head[short]})
   %long = call i64 @template_word(ptr %template, i64 {head[long]})
-  %rec.i = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[record]})
-  %rec = inttoptr i64 %rec.i to ptr
+  %rec = call ptr @entry_record(ptr %s, i64 %n)
   %operands.p = getelementptr inbounds i8, ptr %rec, i64 4
   %operands32 = load i32, ptr %operands.p
   %operands = zext i32 %operands32 to i64
@@ -133,11 +132,9 @@ define internal ptr @baseline_thunk(ptr %s, i64 %n) alwaysinline {{
   %flags = call i64 @template_word(ptr %template, i64 {head[flags]})
   %check = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[check]})
   %checks = icmp ne i64 %check, 0
-  %cold.bit = and i64 %flags, {COLD}
-  %cold = icmp ne i64 %cold.bit, 0
+  %cold = call i1 @has(i64 %flags, i64 {COLD})
   %needs = or i1 %cold, %checks
-  %jump.bit = and i64 %flags, {JUMPS}
-  %jumps = icmp ne i64 %jump.bit, 0
+  %jumps = call i1 @has(i64 %flags, i64 {JUMPS})
   %slow.i = call i64 @word(ptr %s, i64 {at[template_thunk_slow]})
   %out.i = call i64 @word(ptr %s, i64 {at[template_thunk_out]})
   %which = select i1 %jumps, i64 %out.i, i64 %slow.i
@@ -175,18 +172,16 @@ loop:
 done:
   ret void
 one:
-  %rec.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[record]})
-  %rec = inttoptr i64 %rec.i to ptr
+  %rec = call ptr @entry_record(ptr %s, i64 %i)
   %template = call ptr @entry_template(ptr %s, i64 %i)
   %place = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[place]})
   %here = getelementptr inbounds i8, ptr %out, i64 %place
   %flags = call i64 @template_word(ptr %template, i64 {head[flags]})
   %step = call i64 @template_word(ptr %template, i64 {head[step]})
 {operands}
-  %imm.p = getelementptr inbounds i8, ptr %rec, i64 8
-  %imm32 = load i32, ptr %imm.p
-  %imm = sext i32 %imm32 to i64
+  %imm = call i64 @record_immediate(ptr %rec)
   call void @baseline_value(ptr %values, i64 {hole[imm]}, i64 %imm)
+  %rec.i = ptrtoint ptr %rec to i64
   %record = sub i64 %rec.i, %start.i
   call void @baseline_value(ptr %values, i64 {hole[record]}, i64 %record)
   %pc = ashr i64 %record, 3
@@ -205,8 +200,7 @@ one:
   %thunk.place = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[thunk]})
   %cold = add i64 %out.i, %thunk.place
   call void @baseline_value(ptr %values, i64 {hole[cold]}, i64 %cold)
-  %jump.bit = and i64 %flags, {JUMPS}
-  %jumps = icmp ne i64 %jump.bit, 0
+  %jumps = call i1 @has(i64 %flags, i64 {JUMPS})
   br i1 %jumps, label %jump, label %straight
 jump:  ; the budget at the target counts from the target's own number
   %to = call i64 @baseline_goal(ptr %s, ptr %page, i64 %i)
@@ -224,8 +218,7 @@ straight:
   %checks = icmp ne i64 %check.i, 0
   br i1 %checks, label %check, label %code
 check:
-  %place.s = lshr i64 %flags, {BASE_SHIFT}
-  %base.place = and i64 %place.s, 15
+  %base.place = call i64 @flag_number(i64 %flags, i64 {BASE_SHIFT})
   %base = call i8 @entry_operand(ptr %s, i64 %i, i64 %base.place)
   %base.w = zext i8 %base to i64
   %base8 = shl i64 %base.w, 3
@@ -275,10 +268,10 @@ one:
   %enters = icmp ne i64 %is, 0
   br i1 %enters, label %write, label %next
 write:
-  %rec.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[record]})
-  %rec = inttoptr i64 %rec.i to ptr
+  %rec = call ptr @entry_record(ptr %s, i64 %i)
   %pos = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[place]})
   %here = inttoptr i64 %place to ptr
+  %rec.i = ptrtoint ptr %rec to i64
   %back = sub i64 %start.i, %rec.i
   call void @baseline_value(ptr %values, i64 {hole[back]}, i64 %back)
   call void @baseline_value(ptr %values, i64 {hole[count]}, i64 %i)

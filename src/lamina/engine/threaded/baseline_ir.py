@@ -16,9 +16,18 @@ Code lies in memory of the vCPU's own, which is writable while this writes and e
 other vCPU runs it, and this one is here.
 """
 
-from lamina.engine.threaded.baseline import baseline_names
-from lamina.engine.threaded.layout import ThreadedLayout
+from lamina.engine.threaded import baseline as agreed
+from lamina.engine.threaded.baseline import ENTRY, HEAD, HOLES, LOOKUP_BITS, READS, WRITES
+from lamina.engine.threaded.decoder import discard
+from lamina.engine.threaded.layout import BASELINE_MAX, BASELINE_TODO, PAGE_RECORDS, ThreadedLayout
+from lamina.engine.threaded.runtime_ir import names
 from lamina.isa.arch import Arch
+
+_NUMBERS = (
+    *("ENDS", "JUMPS", "LINKS", "COLD", "WRITES", "BARRIER"),
+    *("SIZE_SHIFT", "BASE_SHIFT", "DESTINATION_SHIFT", "BEGINS", "TARGET", "NEAR", "FAR"),
+    "MOST_PERIOD",
+)
 
 _COMPILE = """
 ; Compile from a record on and lead it there. Whether anything was.
@@ -87,18 +96,10 @@ define internal void @baseline_look(ptr %s, i64 %a, i64 %b) noinline cold {{
   %off = icmp eq i64 %table, 0
   br i1 %off, label %out, label %find
 find:
-  %fetch.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
-  %fetch = inttoptr i64 %fetch.i to ptr
-  %number = lshr i64 %a, 12
-  %index = and i64 %number, {tlb_mask}
-  %entry = getelementptr inbounds [2 x i64], ptr %fetch, i64 %index
-  %tag = load i64, ptr %entry
-  %base = and i64 %a, -4096
-  %hit = icmp eq i64 %tag, %base
+  %page = call ptr @fetch_known(ptr %s, i64 %a)
+  %hit = icmp ne ptr %page, null
   br i1 %hit, label %found, label %later
 found:
-  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
-  %page = load ptr, ptr %page.p
   %in = and i64 %a, 4094
   %slot = mul i64 %in, {record_per_byte}
   %rec = getelementptr inbounds i8, ptr %page, i64 %slot
@@ -187,3 +188,26 @@ done:
 def baseline(arch: Arch, layout: ThreadedLayout) -> str:
     """The text of this file for an architecture."""
     return _COMPILE.format_map(baseline_names(arch, layout))
+
+
+def baseline_names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
+    """What the texts of the baseline compiler refer to, beside what all texts do."""
+    return {
+        **names(arch, layout),
+        **{name: getattr(agreed, name) for name in _NUMBERS},
+        "ACCESS": READS | WRITES,
+        "hole": {name: i for i, name in enumerate(HOLES)},
+        "holes": len(HOLES),
+        "head": {name: 8 * i for i, name in enumerate(HEAD)},
+        "HEAD_BYTES": 8 * len(HEAD),
+        "entry": {name: 8 * i for i, name in enumerate(ENTRY)},
+        "lookup_shift": 32 - LOOKUP_BITS,
+        "lookup_mask": (1 << LOOKUP_BITS) - 1,
+        "map": layout.baseline,
+        "list": layout.baseline_list,
+        "todo": layout.baseline_todo,
+        "discard": discard(arch),
+        "BASELINE_MAX": BASELINE_MAX,
+        "TODO_ROOM": BASELINE_TODO - 2 * BASELINE_MAX - 2,
+        "PAGE_RECORDS": PAGE_RECORDS,
+    }

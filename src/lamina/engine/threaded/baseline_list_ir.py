@@ -2,7 +2,7 @@
 of them look pages up together. See `runtime_ir` for the notation, `baseline_ir` for the compiler.
 """
 
-from lamina.engine.threaded.baseline import baseline_names
+from lamina.engine.threaded.baseline_ir import baseline_names
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
@@ -85,6 +85,23 @@ define internal ptr @entry_template(ptr %s, i64 %n) alwaysinline {{
   %t = inttoptr i64 %t.i to ptr
   ret ptr %t
 }}
+define internal ptr @entry_record(ptr %s, i64 %n) alwaysinline {{
+  %rec.i = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[record]})
+  %rec = inttoptr i64 %rec.i to ptr
+  ret ptr %rec
+}}
+; Whether flags have one, or one of several.
+define internal i1 @has(i64 %flags, i64 %bits) alwaysinline {{
+  %some = and i64 %flags, %bits
+  %r = icmp ne i64 %some, 0
+  ret i1 %r
+}}
+; A number of four bits among the flags.
+define internal i64 @flag_number(i64 %flags, i64 %shift) alwaysinline {{
+  %down = lshr i64 %flags, %shift
+  %r = and i64 %down, 15
+  ret i64 %r
+}}
 ; Append to the list. Where straight code begins is an entry.
 define internal void @baseline_add(ptr %s, i64 %n, ptr %rec, ptr %template, i64 %begins) alwaysinline {{
   %entry = call ptr @baseline_entry(ptr %s, i64 %n)
@@ -103,12 +120,16 @@ define internal void @baseline_note(ptr %s, ptr %page, ptr %rec, i64 %n) alwaysi
   store i64 %v, ptr %cell
   ret void
 }}
+define internal i64 @record_immediate(ptr %rec) alwaysinline {{
+  %p = getelementptr inbounds i8, ptr %rec, i64 8
+  %v = load i32, ptr %p
+  %w = sext i32 %v to i64
+  ret i64 %w
+}}
 ; Where a jump with a static target in its page goes: its record.
 define internal ptr @baseline_target(ptr %rec) alwaysinline {{
-  %imm.p = getelementptr inbounds i8, ptr %rec, i64 8
-  %imm = load i32, ptr %imm.p
-  %imm.w = sext i32 %imm to i64
-  %distance = mul i64 %imm.w, {record_per_byte}
+  %imm = call i64 @record_immediate(ptr %rec)
+  %distance = mul i64 %imm, {record_per_byte}
   %target = getelementptr i8, ptr %rec, i64 %distance
   ret ptr %target
 }}
@@ -200,8 +221,7 @@ instruction:
   %n.1 = add i64 %n.l, 1
   %m.1 = add i64 %m.l, 1
   %flags = call i64 @template_word(ptr %template, i64 {head[flags]})
-  %jump.bit = and i64 %flags, {JUMPS}
-  %jumps = icmp ne i64 %jump.bit, 0
+  %jumps = call i1 @has(i64 %flags, i64 {JUMPS})
   br i1 %jumps, label %jump, label %after
 jump:
   %target = call ptr @baseline_target(ptr %rec)
@@ -211,17 +231,15 @@ jump:
   br label %after
 after:
   %t.2 = phi i64 [ %t.l, %instruction ], [ %t.1, %jump ]
-  %end.bit = and i64 %flags, {ENDS}
-  %ends = icmp ne i64 %end.bit, 0
+  %ends = call i1 @has(i64 %flags, i64 {ENDS})
   %step = call i64 @template_word(ptr %template, i64 {head[step]})
   %rec.1 = getelementptr inbounds i8, ptr %rec, i64 %step
   br i1 %ends, label %last, label %follow
 last:  ; what is behind a call runs when that returns, unless it is waiting to be decoded
-  %link.bit = and i64 %flags, {LINKS}
   %link.p = getelementptr inbounds i8, ptr %rec, i64 4
   %link = load i8, ptr %link.p
   %keeps = icmp ne i8 %link, {discard}
-  %may.keep = icmp ne i64 %link.bit, 0
+  %may.keep = call i1 @has(i64 %flags, i64 {LINKS})
   %behind = load i32, ptr %rec.1
   %ran = icmp ne i32 %behind, 0
   %calls = and i1 %keeps, %may.keep
@@ -288,8 +306,7 @@ define internal void @baseline_forward(ptr %s, i64 %i) alwaysinline {{
 }}
 ; The number of the entry where one that jumps leads: what merges leads to its own record.
 define internal i64 @baseline_goal(ptr %s, ptr %page, i64 %i) alwaysinline {{
-  %rec.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[record]})
-  %rec = inttoptr i64 %rec.i to ptr
+  %rec = call ptr @entry_record(ptr %s, i64 %i)
   %template = call ptr @entry_template(ptr %s, i64 %i)
   %step = call i64 @template_word(ptr %template, i64 {head[step]})
   %merges = icmp eq i64 %step, 0
@@ -300,32 +317,26 @@ define internal i64 @baseline_goal(ptr %s, ptr %page, i64 %i) alwaysinline {{
 }}
 ; The register that is an operand of an entry's record, by its place.
 define internal i8 @entry_operand(ptr %s, i64 %n, i64 %place) alwaysinline {{
-  %rec.i = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[record]})
-  %rec = inttoptr i64 %rec.i to ptr
+  %rec = call ptr @entry_record(ptr %s, i64 %n)
   %at = add i64 %place, 4
   %p = getelementptr inbounds i8, ptr %rec, i64 %at
   %v = load i8, ptr %p
   ret i8 %v
 }}
 define internal i64 @entry_immediate(ptr %s, i64 %n) alwaysinline {{
-  %rec.i = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[record]})
-  %rec = inttoptr i64 %rec.i to ptr
-  %p = getelementptr inbounds i8, ptr %rec, i64 8
-  %v = load i32, ptr %p
-  %w = sext i32 %v to i64
-  ret i64 %w
+  %rec = call ptr @entry_record(ptr %s, i64 %n)
+  %imm = call i64 @record_immediate(ptr %rec)
+  ret i64 %imm
 }}
 define internal i1 @entry_changes(ptr %s, i64 %n, i64 %flags, i8 %register) alwaysinline {{
-  %shifted = lshr i64 %flags, {DESTINATION_SHIFT}
-  %place1 = and i64 %shifted, 15
+  %place1 = call i64 @flag_number(i64 %flags, i64 {DESTINATION_SHIFT})
   %some = icmp ne i64 %place1, 0
   %place = sub i64 %place1, 1
   %in = select i1 %some, i64 %place, i64 0
   %register.n = call i8 @entry_operand(ptr %s, i64 %n, i64 %in)
   %same = icmp eq i8 %register.n, %register
   %changes = and i1 %some, %same
-  %barrier.bit = and i64 %flags, {BARRIER}
-  %barrier = icmp ne i64 %barrier.bit, 0
+  %barrier = call i1 @has(i64 %flags, i64 {BARRIER})
   %r = or i1 %changes, %barrier
   ret i1 %r
 }}
@@ -344,8 +355,7 @@ one:
   %template = call ptr @entry_template(ptr %s, i64 %i)
   %flags = call i64 @template_word(ptr %template, i64 {head[flags]})
   %known.i = call i64 @template_word(ptr %template, i64 {head[second]})
-  %access = and i64 %flags, {ACCESS}
-  %accesses = icmp ne i64 %access, 0
+  %accesses = call i1 @has(i64 %flags, i64 {ACCESS})
   %has.second = icmp ne i64 %known.i, 0
   %can = and i1 %accesses, %has.second
   %free = icmp uge i64 %i, %busy
@@ -353,12 +363,10 @@ one:
   br i1 %try, label %first, label %single
 first:
   %kind = and i64 %flags, {ACCESS}
-  %place.s = lshr i64 %flags, {BASE_SHIFT}
-  %place = and i64 %place.s, 15
+  %place = call i64 @flag_number(i64 %flags, i64 {BASE_SHIFT})
   %base = call i8 @entry_operand(ptr %s, i64 %i, i64 %place)
   %low.0 = call i64 @entry_immediate(ptr %s, i64 %i)
-  %size.s = lshr i64 %flags, {SIZE_SHIFT}
-  %size = and i64 %size.s, 15
+  %size = call i64 @flag_number(i64 %flags, i64 {SIZE_SHIFT})
   %high.e = add i64 %low.0, %size
   %high.0 = sub i64 %high.e, 1
   %changes.0 = call i1 @entry_changes(ptr %s, i64 %i, i64 %flags, i8 %base)
@@ -388,13 +396,11 @@ member:
   %can.j = icmp ne i64 %known.j.i, 0
   %kind.j = and i64 %flags.j, {ACCESS}
   %like = icmp eq i64 %kind.j, %kind
-  %place.j.s = lshr i64 %flags.j, {BASE_SHIFT}
-  %place.j = and i64 %place.j.s, 15
+  %place.j = call i64 @flag_number(i64 %flags.j, i64 {BASE_SHIFT})
   %base.j = call i8 @entry_operand(ptr %s, i64 %j, i64 %place.j)
   %same = icmp eq i8 %base.j, %base
   %imm.j = call i64 @entry_immediate(ptr %s, i64 %j)
-  %size.j.s = lshr i64 %flags.j, {SIZE_SHIFT}
-  %size.j = and i64 %size.j.s, 15
+  %size.j = call i64 @flag_number(i64 %flags.j, i64 {SIZE_SHIFT})
   %end.j.e = add i64 %imm.j, %size.j
   %end.j = sub i64 %end.j.e, 1
   %lower = icmp slt i64 %imm.j, %low
@@ -428,8 +434,7 @@ found:
   %alone = icmp eq i64 %last.f, %i
   br i1 %alone, label %single, label %group
 group:
-  %writes.bit = and i64 %flags, {WRITES}
-  %writes = icmp ne i64 %writes.bit, 0
+  %writes = call i1 @has(i64 %flags, i64 {WRITES})
   %check.r = call i64 @word(ptr %s, i64 {at[template_check_read]})
   %check.w = call i64 @word(ptr %s, i64 {at[template_check_write]})
   %check = select i1 %writes, i64 %check.w, i64 %check.r

@@ -23,7 +23,7 @@ from lamina.bus.space import AddressSpace
 from lamina.engine.code.arena import CodeArenaFull, process_arena
 from lamina.engine.code.perf_map import perf_map
 from lamina.engine.statistics import EngineStatistics
-from lamina.engine.threaded.baseline import LEAST_PERIOD
+from lamina.engine.threaded.baseline import LEAST_PERIOD, PARTS
 from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
@@ -42,7 +42,6 @@ from lamina.engine.threaded.layout import (
 )
 from lamina.engine.threaded.runtime import runtime
 from lamina.engine.threaded.sampler import SAMPLER, Observer, RegionSeen, Sample
-from lamina.engine.threaded.stencils import PARTS
 from lamina.engine.threaded.timer import TimerThread
 from lamina.engine.vcpu import ALWAYS_PENDING, REQUEST_STOP, VCpu, reserve
 from lamina.isa.arch import Arch
@@ -103,6 +102,7 @@ class ThreadedEngine:
         self._device_reads = self._device_writes = self._device_nanoseconds = 0
         self._callbacks = (_READ(self._read), _WRITE(self._write), _NOTIFY(self._notify))
         self._baseline_size = BASELINE_BYTES
+        self._release: Callable[[], object] | None = None
         self._baseline = self._reserve_baseline()
         self._set_up()
 
@@ -112,6 +112,10 @@ class ThreadedEngine:
         while self._baseline_size >= LEAST_BASELINE:
             with suppress(CodeArenaFull):
                 start = process_arena().reserve(self._baseline_size)
+                # The process's, not the machine's: it comes back from an engine that nobody closes.
+                release = process_arena().release
+                self._release = weakref.finalize(self, release, start, self._baseline_size)
+                self._release.atexit = False  # a vCPU may still run then
                 perf_map().add(start, self._baseline_size, "lamina baseline code")
                 return start
             self._baseline_size //= 2
@@ -368,8 +372,8 @@ class ThreadedEngine:
 
     def close(self) -> None:
         """Release host memory; the engine must not run any more."""
-        if self._baseline:
-            process_arena().release(self._baseline, self._baseline_size)
+        if self._release is not None:
+            self._release()
         if self._end_timer is not None:
             self._end_timer()
         self.vcpu.close()

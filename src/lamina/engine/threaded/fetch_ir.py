@@ -185,21 +185,28 @@ define internal preserve_nonecc i64 @h.edge(ptr %s, ptr %r, i64 %b) noinline {{
   ret i64 %res
 }}
 
-; The code page of an address, from the fetch TLB or entered there: {{left, page or null}}. Null: it
-; takes a closer look.
-define internal {{ i1, ptr }} @code_at(ptr %s, i64 %a) noinline {{
+; The code page of an address that the fetch TLB holds; null: it does not.
+define internal ptr @fetch_known(ptr %s, i64 %a) alwaysinline {{
   %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
   %table = inttoptr i64 %table.i to ptr
   %number = lshr i64 %a, 12
   %index = and i64 %number, {tlb_mask}
-  %base = and i64 %a, -4096
   %entry = getelementptr inbounds [2 x i64], ptr %table, i64 %index
   %tag = load i64, ptr %entry
+  %base = and i64 %a, -4096
   %hit = icmp eq i64 %tag, %base
+  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
+  %page = load ptr, ptr %page.p
+  %known = select i1 %hit, ptr %page, ptr null
+  ret ptr %known
+}}
+; The code page of an address, from the fetch TLB or entered there: {{left, page or null}}. Null: it
+; takes a closer look.
+define internal {{ i1, ptr }} @code_at(ptr %s, i64 %a) noinline {{
+  %known = call ptr @fetch_known(ptr %s, i64 %a)
+  %hit = icmp ne ptr %known, null
   br i1 %hit, label %found, label %miss
 found:
-  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
-  %known = load ptr, ptr %page.p
   %good0 = insertvalue {{ i1, ptr }} {{ i1 false, ptr null }}, ptr %known, 1
   ret {{ i1, ptr }} %good0
 miss:

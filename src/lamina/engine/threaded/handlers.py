@@ -167,13 +167,8 @@ class HandlerWriter(MemoryWriter):
         self.op_pending(op)
         self._dispatch(self._next_pc())
 
-    def op_jump(self, op: Op) -> None:
-        offset = static_jump(op)
-        if offset is None or not self.local:
-            # Inline, so that the host predicts the next handler for each kind of jump by itself.
-            self._dispatch(self.use(op.args[0]), inline=True)
-            return
-        budget = self._spent()
+    def _unless_quiet(self, budget: str) -> str:
+        """Begin what is done where a boundary is due at a jump; the label to go on at elsewhere."""
         pending = self.temp(
             f"load atomic i64, ptr {self.slot_pointer('pending')} monotonic, align 8"
         )
@@ -181,6 +176,16 @@ class HandlerWriter(MemoryWriter):
         go, out = self.label("go"), self.label("out")
         self.branch(quiet, go, out, (1, 0))
         self.open(out)
+        return go
+
+    def op_jump(self, op: Op) -> None:
+        offset = static_jump(op)
+        if offset is None or not self.local:
+            # Inline, so that the host predicts the next handler for each kind of jump by itself.
+            self._dispatch(self.use(op.args[0]), inline=True)
+            return
+        budget = self._spent()
+        go = self._unless_quiet(budget)
         self._dispatch(self.temp(f"add i64 {self._pc()}, {self._operand(offset)}"))
         self.open(go)
         distance = self.temp(f"mul i64 {self._operand(offset)}, {RECORD // 2}")

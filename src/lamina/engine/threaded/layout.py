@@ -18,9 +18,8 @@ SOURCE_OFFSET = align_up((PAGE_RECORDS + 2) * RECORD, 64)  # the copy of the gue
 CONTENT_OFFSET = SOURCE_OFFSET + PAGE_SIZE  # the number of these bytes (engine.jit); 0: none yet
 EPOCH_OFFSET = CONTENT_OFFSET + 8  # the code epoch in which the copy was compared
 REWRITTEN_OFFSET = EPOCH_OFFSET + 8  # until this instruction count no baseline code is made
-CROSSING_OFFSET = (
-    CONTENT_OFFSET + 2 * RECORD
-)  # the record of what runs over the page's end, and edges
+# The record of what runs over the page's end, and edges.
+CROSSING_OFFSET = CONTENT_OFFSET + 2 * RECORD
 CODE_PAGE = CROSSING_OFFSET + 3 * RECORD
 
 REGION_FIELDS = ("base", "size", "host", "code_map", "writable")

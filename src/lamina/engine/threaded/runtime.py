@@ -22,7 +22,7 @@ from lamina.engine.code.perf_map import perf_map
 from lamina.engine.code.store import code_folder, code_store, write_whole
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
-from lamina.engine.threaded.stencils import STENCILS
+from lamina.engine.threaded.baseline import STENCILS
 from lamina.engine.threaded.templates import Templates
 from lamina.isa.arch import CORE_PACK, Arch
 
@@ -165,8 +165,8 @@ class Runtime:
                 perf_map().add_functions(placed, "lamina ")
                 if self._templates is None:
                     decode = placed.address_of("h.decode")
-                    self._templates = Templates(self._arch, decode, self.resolve)
-                self._templates.add(pack, stencils)
+                    self._templates = Templates(decode, self.resolve)
+                self._templates.add(stencils)
                 table = placed.address_of(f"forms.{pack}")
                 self._tables[self._arch.packs.index(pack)] = table
         if known is not placed:  # another thread was first

@@ -16,44 +16,37 @@ Neighbouring accesses about one register may share one look-up (CHECK) of all by
 they are the instruction's second stencil, which finds its page known.
 """
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 
-from lamina.engine.threaded.decoder import Variants, id_of, places
+from lamina.engine.threaded.baseline import (
+    BARRIER,
+    BASE_SHIFT,
+    CHECKS,
+    CODE_HOLES,
+    DESTINATION_SHIFT,
+    ENTER,
+    GO_ON,
+    HOLES,
+    MERGE,
+    OUT_THUNK,
+    READS,
+    SIZE_SHIFT,
+    SLOW_THUNK,
+    STRAIGHT,
+    WRITES,
+)
+from lamina.engine.threaded.decoder import PLACES, PackTable, Variants, id_of, places
 from lamina.engine.threaded.handlers import HandlerWriter, has_static_jump, static_jump
-from lamina.engine.threaded.layout import TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import RECORD, TLB_ENTRIES, ThreadedLayout
 from lamina.engine.threaded.runtime_ir import HEAD
 from lamina.ir.graph import Op, Routine, Value
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import CORE_PACK, Arch
 from lamina.isa.insn import Insn
 
-# What stands in a hole, by its number in a template. The first nine are of the record.
-HOLES = (
-    *("a", "b", "c", "d", "imm"),
-    *("a8", "b8", "c8", "d8"),  # 8 times that: a register's place in its file
-    "record",  # the instruction's record, from the first one's, bytes
-    "pc",  # its address, from the first one's, bytes
-    "next_pc",
-    "target",  # of its jump: where a handler adds the immediate to the address
-    "done",  # instructions before it, negated
-    "spent",  # with it, negated
-    "rebase",  # what makes the budget at it that of the code where it goes on
-    *("back", "count"),  # at an entry: from its record to the first one; instructions before it
-    *("base8", "low", "high"),  # of a look-up: register, and what is touched from there
-    "slow",  # code: the second handler
-    "fixed",  # 0: for addresses of the runtime, which are in the addend
-    *("next", "taken", "cold"),  # code: the following instruction, a jump's target, the thunk
-)
-CODE_HOLES = frozenset(("next", "taken", "slow", "cold"))  # functions, not numbers
-STRAIGHT = "="  # in front of a stencil's name: there is no jump inside of it
-STENCILS = "stencils of "  # in front of a pack's name
-# Stencils that are no instructions.
-GO_ON, MERGE, ENTER = "go on", "merge", "enter"
-CHECKS = ("check read", "check write")
-SLOW_THUNK, OUT_THUNK = "thunk slow", "thunk out"
-PARTS = (GO_ON, MERGE, ENTER, *CHECKS, SLOW_THUNK, OUT_THUNK)
-
+_MEMORY = {"load", "store", "rmw", "cas", "touch", "phys.load", "phys.cas"}
 _SMALL = {name: 1 << 8 for name in "abcd"} | {name + "8": 1 << 11 for name in "abcd"}
 
 
@@ -87,9 +80,6 @@ def access_of(insn: Insn) -> Access | None:
     if where[offset.attrs["operand"]] != "imm":
         return None
     return Access(found[0].name == "store", found[0].attrs["size"], place)
-
-
-_MEMORY = {"load", "store", "rmw", "cas", "touch", "phys.load", "phys.cas"}
 
 
 def written_places(insn: Insn, file: str) -> list[str | None]:
@@ -220,22 +210,10 @@ class StencilWriter(HandlerWriter):
         if not self.local:
             self._dispatch(self._pc_at("target"))
             return
-        if self._second:
-            self._take()
-            return
-        budget = self._spent()
-        pending = self.temp(
-            f"load atomic i64, ptr {self.slot_pointer('pending')} monotonic, align 8"
-        )
-        quiet = self.temp(f"icmp sgt i64 {budget}, {pending}")
-        go, out = self.label("go"), self.label("out")
-        self.branch(quiet, go, out, (1, 0))
-        self.open(out)
-        self._leave_by(OUT_THUNK)
-        self.open(go)
-        self._take()
-
-    def _take(self) -> None:
+        if not self._second:
+            go = self._unless_quiet(self._spent())
+            self._leave_by(OUT_THUNK)
+            self.open(go)
         self._tail("@taken", "ptr %r", self.temp(f"add i64 %b, {self.hole('rebase')}"))
 
     def op_trap(self, op: Op) -> None:
@@ -303,10 +281,12 @@ def stencil_name(insn: Insn, local: bool, second: bool = False) -> str:
 _PARAMETERS = "ptr %s, ptr %r, i64 %b, i64 %k"
 
 
-def _jump(callee: str, record: str = "%r", budget: str = "%b", known: str = "%k") -> list[str]:
+def _jump(
+    callee: str, record: str = "%r", budget: str = "%b", known: str = "%k", result: str = "%x"
+) -> list[str]:
     arguments = f"ptr %s, ptr {record}, i64 {budget}, i64 {known}"
     call = f"musttail call preserve_nonecc i64 {callee}({arguments})"
-    return [f"  %x = {call}", "  ret i64 %x"]
+    return [f"  {result} = {call}", f"  ret i64 {result}"]
 
 
 def _hole(name: str) -> str:
@@ -388,7 +368,7 @@ def _check(arch: Arch, layout: ThreadedLayout, write: bool) -> str:
         "go:",
         "  %addend.p = getelementptr inbounds i64, ptr %cell, i64 2",
         "  %addend = load i64, ptr %addend.p",
-        *(line.replace("%x", "%y") for line in _jump("@next", known="%addend")),
+        *_jump("@next", known="%addend", result="%y"),
         "out:",
         *_jump("@cold"),
     ]
@@ -429,3 +409,36 @@ def _stencil(
     name, routine = stencil_name(insn, local, second), expand_floats(insn.routine)
     writer = StencilWriter(name, routine, arch, layout, insn, local, second)
     return writer.text(), writer.declares
+
+
+def stencil_table(arch: Arch, pack: str) -> str:
+    """Which stencils the handlers of a pack have, for whoever loads them (`templates`), as JSON. A
+    row for each handler: its name, the names of its stencil and of the second one, the bytes of
+    records that the instruction takes, what flags of a template say of its registers."""
+    return json.dumps(
+        [
+            (
+                handler.name,
+                stencil_name(handler.insn, handler.local),
+                stencil_name(handler.insn, handler.local, second=True),
+                handler.length // 2 * RECORD,
+                _about(arch, handler.insn),
+            )
+            for handler in PackTable(arch, pack, Variants(arch)).handlers
+        ]
+    )
+
+
+def _about(arch: Arch, insn: Insn) -> int:
+    """Which general register an instruction changes, and its access, as flags."""
+    access, about = access_of(insn), 0
+    general = next((f.name for f in arch.layout.files.values() if f.zero), "")
+    written = written_places(insn, general)
+    if len(written) == 1 and written[0] in PLACES[:4]:
+        about |= (PLACES.index(written[0]) + 1) << DESTINATION_SHIFT
+    elif written:
+        about |= BARRIER
+    if access is not None:
+        about |= WRITES if access.write else READS
+        about |= access.size << SIZE_SHIFT | PLACES.index(access.base) << BASE_SHIFT
+    return about

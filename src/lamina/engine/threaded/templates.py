@@ -1,10 +1,11 @@
 """Stencils in memory, as the baseline compiler (`baseline_ir`) finds them: a table from handlers to
 templates. A template is a head of words of 64 bits (`HEAD`); then the rows, three words each, which
 say where a hole is, which, and what is added to it; then the code. Filled as packs are loaded; the
-process's.
+process's. An image of stencils tells by itself whose they are: no instruction is looked at here.
 """
 
 import ctypes
+import json
 import struct
 from collections.abc import Callable
 from itertools import pairwise
@@ -12,34 +13,21 @@ from typing import NamedTuple
 
 from lamina.base.bits import U32, align_up, sext
 from lamina.base.errors import CodeError
-from lamina.engine.code.elf import END
-from lamina.engine.code.image import CodeImage, Relocation
+from lamina.engine.code.image import END, CodeImage, Relocation
 from lamina.engine.threaded.baseline import (
-    BARRIER,
-    BASE_SHIFT,
     COLD,
-    DESTINATION_SHIFT,
     ENDS,
     HEAD,
+    HOLES,
     JUMPS,
     LINKS,
     LOOKUP_BITS,
-    READS,
-    SIZE_SHIFT,
-    WRITES,
-)
-from lamina.engine.threaded.decoder import Handler, PackTable, Variants
-from lamina.engine.threaded.layout import RECORD, TEMPLATE_MAX
-from lamina.engine.threaded.stencils import (
-    HOLES,
     PARTS,
     STRAIGHT,
-    access_of,
-    stencil_name,
-    written_places,
 )
-from lamina.isa.arch import Arch
-from lamina.isa.insn import Insn
+from lamina.engine.threaded.layout import TEMPLATE_MAX
+
+TABLE = "table of stencils"  # the symbol of what says whose they are: `stencils.stencil_table`
 
 _HEAD = struct.Struct(f"<{len(HEAD)}Q")
 _ROW = struct.Struct("<IIiIq")  # offset, hole, -1 if from the place's own address, bytes, addend
@@ -65,52 +53,48 @@ class _Piece(NamedTuple):
 class Templates:
     """The templates of all packs that are loaded. `resolve` gives the runtime's addresses."""
 
-    def __init__(self, arch: Arch, decode: int, resolve: Callable[[str], int]) -> None:
-        self._arch = arch
+    def __init__(self, decode: int, resolve: Callable[[str], int]) -> None:
         self._decode = decode
         self._resolve = resolve
-        self._variants = Variants(arch)
         self._table = (ctypes.c_uint64 * (2 << LOOKUP_BITS))()
         self._count = 0
         self._kept: list[ctypes.Array[ctypes.c_char]] = []
         self._parts: dict[str, int] = {}  # addresses of templates of no instruction
-        self._general = next((f.name for f in arch.layout.files.values() if f.zero), "")
 
     @property
     def address(self) -> int:
         """Of the table."""
         return ctypes.addressof(self._table)
 
-    def add(self, pack: str, image: CodeImage) -> None:
+    def add(self, image: CodeImage) -> None:
         """Take in a pack's stencils; the runtime has its handlers."""
         pieces = _pieces(image)
         for name in PARTS:
             if name in pieces:
                 self._parts[name] = self._keep(self._template(pieces[name].code, pieces[name].rows))
-        for handler in PackTable(self._arch, pack, self._variants).handlers:
-            piece = pieces.get(stencil_name(handler.insn, handler.local))
+        for handler, name, second, step, about in json.loads(image.text[image.symbols[TABLE] :]):
+            piece = pieces.get(name)
             if piece is not None and len(piece.code) <= TEMPLATE_MAX:
-                self._enter(
-                    handler, piece, pieces.get(stencil_name(handler.insn, handler.local, True))
-                )
+                self._enter(handler, piece, pieces.get(second), step, about)
 
     def part(self, name: str) -> int:
         """The address of a template that is no instruction's."""
         return self._parts[name]
 
-    def _enter(self, handler: Handler, piece: _Piece, other: _Piece | None) -> None:
-        step = handler.length // 2 * RECORD
-        about = self._about(handler.insn)
+    def _enter(
+        self, handler: str, piece: _Piece, other: _Piece | None, step: int, about: int
+    ) -> None:
+        local = any(r.symbol == "taken" for r in piece.rows)  # a jump goes on behind its thunk
         slow = 0
-        if any(r.symbol == "cold" for r in piece.rows) and not handler.local:
-            slow = self._resolve(f"s.{handler.name}")
+        if any(r.symbol == "cold" for r in piece.rows) and not local:
+            slow = self._resolve(f"s.{handler}")
         second = 0
-        if other is not None and (handler.local or about & (READS | WRITES)):
+        if other is not None:
             template = self._template(other.code, other.rows, slow, step, about, 0, other.straight)
             second = self._keep(template)
         template = self._template(piece.code, piece.rows, slow, step, about, second, piece.straight)
         address = self._keep(template)
-        key = self._resolve(f"h.{handler.name}") - self._decode
+        key = self._resolve(f"h.{handler}") - self._decode
         at = (key * _MULTIPLIER & U32) >> (32 - LOOKUP_BITS)
         while self._table[2 * at]:
             at = (at + 1) % (1 << LOOKUP_BITS)
@@ -120,19 +104,6 @@ class Templates:
         # vCPUs may be looking: the key comes last.
         self._table[2 * at + 1] = address
         self._table[2 * at] = sext(key & U32, 32, 64)
-
-    def _about(self, insn: Insn) -> int:
-        """What the flags of a template say of an instruction's registers and its access."""
-        access, about = access_of(insn), 0
-        written = written_places(insn, self._general)
-        if written not in ([], ["a"], ["b"], ["c"], ["d"]):
-            about |= BARRIER
-        elif written:
-            about |= ("abcd".index(written[0] or "") + 1) << DESTINATION_SHIFT
-        if access is not None:
-            about |= WRITES if access.write else READS
-            about |= access.size << SIZE_SHIFT | "abcd".index(access.base) << BASE_SHIFT
-        return about
 
     def _template(
         self,
@@ -207,7 +178,7 @@ def _is_near(code: bytes, r: Relocation) -> bool:
 
 def _pieces(image: CodeImage) -> dict[str, _Piece]:
     """The code of each stencil, and its relocations from its own start."""
-    starts = sorted((at, name) for name, at in image.symbols.items())
+    starts = sorted((at, name) for name, at in image.symbols.items() if name != TABLE)
     if not starts or starts[-1][1] != END:
         raise CodeError("stencils without an end")
     rows = sorted(image.relocations, key=lambda r: r.offset)
