@@ -146,10 +146,9 @@ class Runtime:
     def _address_in_missing_pack(self, name: str) -> int:
         """Code from the cache may call a routine of a pack that is not there yet."""
         for pack in self._arch.packs if name.startswith("r.") else ():
-            if pack not in self._packs:
-                placed = self._load(pack)
-                if name in placed.symbols:
-                    return placed.address_of(name)
+            placed = self._load(pack)  # or what another thread has loaded meanwhile
+            if name in placed.symbols:
+                return placed.address_of(name)
         raise CodeError(f"the compiled runtime has no {name}")
 
     def _load(self, pack: str) -> Placed:
