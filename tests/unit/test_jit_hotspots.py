@@ -180,6 +180,21 @@ def test_a_call_by_a_pointer_is_followed_to_where_it_was_seen_to_go() -> None:
     assert set(spot.region.members) == {0, 4, 8}
 
 
+def test_the_time_before_a_return_is_the_time_of_the_function_that_was_called() -> None:
+    function = PAGE_SIZE + 0x20
+    code = "auipc ra, 1\n jalr ra, 0x20(ra)\n jal ra, 1f\n nop\n jalr ra, 0(a5)\n 1: ret"
+    pages = Pages(f"{code}\n .zero {PAGE_SIZE}\n ret")
+    assert pages.spots.returned_from(8, pages.page_of) == function
+    assert pages.spots.returned_from(12, pages.page_of) == 20
+    assert pages.spots.returned_from(16, pages.page_of) is None  # behind no call
+    assert pages.spots.returned_from(20, pages.page_of) is None  # by a pointer that was not seen
+    pages.spots.note_call(function, 20, pages.page_of)
+    assert pages.spots.returned_from(20, pages.page_of) == function
+    pages.spots.note_call(16, 20, pages.page_of)  # and now to two places
+    assert pages.spots.returned_from(20, pages.page_of) is None
+    assert pages.spots.returned_from(PAGE_SIZE * 9, pages.page_of) is None
+
+
 def test_where_a_region_was_left_in_its_middle_the_way_back_is_compiled() -> None:
     source = "1: addi a0, a0, -1\n addi a1, a1, 1\n addi a2, a2, 1\n bnez a0, 1b\n 2: j 2b"
     pages = Pages(source, eager=True)

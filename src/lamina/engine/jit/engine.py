@@ -124,19 +124,17 @@ class JitEngine(ThreadedEngine):
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
         begun = time.perf_counter()
+        pc = self._spent_at()
         if self.asked:
-            self._tiers[self._tier_at(self.vcpu.pc)] += SAMPLER.weight
-        self._sample()
+            self._tiers[self._tier_at(pc)] += SAMPLER.weight
+        self._sample(pc)
         self._sample_seconds += time.perf_counter() - begun
 
-    def _sample(self) -> None:
+    def _sample(self, pc: int) -> None:
         self._leave_old_regions()
         self.link_ready()
         self._compiler.look_again()
         self._look_at_new_pages()
-        pc = self.vcpu.pc
-        for file, index in self.arch.link_registers:
-            self._spots.note_call(pc, self.vcpu.reg(file, index), self._page_of)
         page = self._page_of(pc >> PAGE_SHIFT)
         linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
         SAMPLER.note(not linked)
@@ -157,6 +155,20 @@ class JitEngine(ThreadedEngine):
             self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)
         if spot is not None:
             self._submit(spot)
+
+    def _spent_at(self) -> int:
+        """The guest-virtual address of the code that a sample's time goes to: where the vCPU is;
+        or, if it has just come back from a call, the function that was called, until that is
+        compiled."""
+        pc = self.vcpu.pc
+        for file, index in self.arch.link_registers:
+            back = self.vcpu.reg(file, index)
+            self._spots.note_call(pc, back, self._page_of)
+            called = self._spots.returned_from(back, self._page_of) if pc == back else None
+            page = 0 if called is None else self._page_of(called >> PAGE_SHIFT)
+            if page and called is not None and not self._is_linked(page, called % PAGE_SIZE):
+                return called
+        return pc
 
     def _settled(self, page: int) -> bool:
         """Whether a page whose bytes are new is worth a look: if it changes all the time, compiling

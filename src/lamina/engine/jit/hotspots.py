@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
-from lamina.engine.jit.region import MAX_LENGTH, PageView, Region, form_region, instruction_at
+from lamina.engine.jit.region import (
+    MAX_LENGTH,
+    PageView,
+    Region,
+    form_region,
+    instruction_at,
+    settled,
+)
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
 WORTH = 2.0
@@ -96,17 +103,51 @@ class HotSpots:
     def note_call(self, pc: int, back: int, page_of: PageOf) -> None:
         """The vCPU was seen at an address, with another in a register for return addresses: if a
         call by a pointer lies before that, it may have gone here."""
-        number, offset = (back - 1) >> PAGE_SHIFT, back % PAGE_SIZE or PAGE_SIZE
+        number = (back - 1) >> PAGE_SHIFT
         here, page = page_of(pc >> PAGE_SHIFT), page_of(number)
-        if not here or not page or back % 2 or pc == back:  # which is a return
+        if not here or not page or pc == back:  # which is a return
             return
+        found = self._call_before(page, back)
+        if found is not None and found[1].computed:
+            known = self._called.setdefault((page, found[0]), {})
+            if len(known) < MAX_CALLED:
+                known[here, (pc >> PAGE_SHIFT) - number, pc % PAGE_SIZE] = None
+
+    def returned_from(self, back: int, page_of: PageOf) -> int | None:
+        """The function that has returned to an address, if it is known where the call before that
+        goes. A vCPU is seen at the next taken jump, so the time before was this function's."""
+        number = (back - 1) >> PAGE_SHIFT
+        page = page_of(number)
+        found = self._call_before(page, back) if page else None
+        if found is None:
+            return None
+        offset, call = found
+        if call.target is not None:
+            return (number << PAGE_SHIFT) + offset + call.target
+        called = self._called.get((page, offset), {})
+        if len(called) != 1:
+            return None
+        ((_, distance, where),) = called
+        return (number + distance << PAGE_SHIFT) + where
+
+    def _call_before(self, page: int, back: int) -> tuple[int, Step] | None:
+        """The call that ends at an address, in a code page, and its offset."""
+        if back % 2:
+            return None
         decoder, source = self._decoder, self._view(page).source
-        for call in range(offset - 2, max(0, offset - MAX_LENGTH) - 1, -2):
-            m = instruction_at(decoder.decode, decoder.arch.insn_length, {0: source}.get, call)
-            if m is not None and call + m.length == offset and m.links and m.computed:
-                known = self._called.setdefault((page, call), {})
-                if len(known) < MAX_CALLED:
-                    known[here, (pc >> PAGE_SHIFT) - number, pc % PAGE_SIZE] = None
+        end = back % PAGE_SIZE or PAGE_SIZE
+
+        def at(offset: int) -> Step | None:
+            if offset < 0:
+                return None
+            length = decoder.arch.insn_length
+            return instruction_at(decoder.decode, length, {0: source}.get, offset)
+
+        for offset in range(end - 2, max(0, end - MAX_LENGTH) - 1, -2):
+            m = at(offset)
+            if m is not None and offset + m.length == end and m.links:
+                return offset, settled(offset, m, at)
+        return None
 
     def sample(self, pc: int, page_of: PageOf, weight: int = 1) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
