@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
@@ -70,28 +70,37 @@ class JitEngine(ThreadedEngine):
         self._again = False  # the last sample found no code page
         self._sample_seconds = 0.0
         self._tiers: Counter[str] = Counter()  # samples, by what the record there leads to
-        self._use(compiler(arch, False))  # until it is known to be alone
+        self._alone = False  # until it is known to be
+        self._service: CompilerService | None = None  # from the first sample on
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
         self._arena_words = self._arena_bytes.cast("i")
 
-    def _use(self, service: CompilerService) -> None:
-        """Have regions compiled by, and take them from, a service. Before the engine runs."""
-        self._compiler = service
-        self._spots = HotSpots(
-            service.decoder, self._view, self._forget, service.cost, self.eager, self._before
+    @property
+    def _compiler(self) -> CompilerService:
+        """What compiles its regions, and knows those that are compiled."""
+        if self._service is None:
+            self._service = service = compiler(self.arch, self._alone)
+            self._regions_of = service.library.generation
+        return self._service
+
+    @cached_property
+    def _spots(self) -> HotSpots:
+        compiler = self._compiler
+        return HotSpots(
+            compiler.decoder, self._view, self._forget, compiler.cost, self.eager, self._before
         )
-        self._regions_of = service.library.generation
 
     def set_peers(self, vcpus: list[VCpu]) -> None:
         super().set_peers(vcpus)
-        self._use(compiler(self.arch, len(vcpus) == 1))
+        self._alone = len(vcpus) == 1
 
     def run(self, budget: int) -> Exit:
         self.running = True  # before it is looked at what is given up
-        self._leave_old_regions()
+        if self._service is not None:
+            self._leave_old_regions()
         return super().run(budget)
 
     def close(self) -> None:
@@ -102,7 +111,8 @@ class JitEngine(ThreadedEngine):
         self._generation += 1
         self._known_pages = 0
         self._rewritten.clear()
-        self._spots.clear()
+        if self._service is not None:
+            self._spots.clear()
         super()._empty_arena()
 
     def statistics(self) -> EngineStatistics:
@@ -119,7 +129,7 @@ class JitEngine(ThreadedEngine):
     @property
     def overdue(self) -> bool:
         """Its records lead into regions that were given up, and are freed once it leaves them."""
-        return self._regions_of != self._compiler.library.generation
+        return self._service is not None and self._regions_of != self._compiler.library.generation
 
     def sample(self) -> None:
         """Link in what has been compiled; look at where the guest is."""
@@ -235,7 +245,7 @@ class JitEngine(ThreadedEngine):
         self._spots.clear()
         self._regions_of = generation
         mine = [e for e in SAMPLER.running() if isinstance(e, JitEngine)]
-        others = (e._regions_of for e in mine if e._compiler is self._compiler)
+        others = (e._regions_of for e in mine if e._service is self._service)
         library.free(min(others, default=generation))
 
     # -- linking ---------------------------------------------------------------------------------

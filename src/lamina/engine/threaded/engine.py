@@ -93,6 +93,7 @@ class ThreadedEngine:
         self._code_maps: list[mmap.mmap] = []
         self._anchors: list[ctypes.Array[ctypes.c_char]] = []
         self.running = self.asked = False
+        self.awake = 0.0  # seconds, as the sampler saw it
         self.keeps_time = False
         self._has_peers = False
         self._real_time, self._time_divisor = True, 1

@@ -3,7 +3,9 @@ often for somebody who counts the samples.
 
 A vCPU answers at its next boundary, where its pc is exact: the target of a jump, so straight code
 is seen where it goes to next. One that sleeps is not asked. The optimising engine looks for hot
-code in this way, and whoever profiles a guest sees the same samples (`Engine.observe`).
+code in this way, and whoever profiles a guest sees the same samples (`Engine.observe`). In its
+first second a vCPU is left alone, unless somebody counts its samples: it boots, and what runs then
+runs once; samples and regions cost a boot a quarter of a second, and gain it nothing.
 """
 
 import threading
@@ -20,6 +22,7 @@ STEADY = 4  # samples in that time for who counts them
 FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
 MAX_WEIGHT = 8
 IDLE_SECONDS = 0.02  # between looks whether a vCPU runs
+FIRST_SECONDS = 1.0  # that a vCPU runs before it is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,13 @@ Observer = Callable[[Sample], None]
 
 
 class Sampled(Protocol):
-    """An engine that takes samples; `asked` is set with each request of the sampler's."""
+    """An engine that takes samples; `asked` is set with each request of the sampler's. `awake`:
+    seconds that it was seen to run."""
 
     vcpu: VCpu
     running: bool
     asked: bool
+    awake: float
 
     @property
     def overdue(self) -> bool:
@@ -108,14 +113,20 @@ class Sampler:
 
     def _run(self) -> None:
         while True:
-            busy = any(not engine.vcpu.asleep for engine in self.running())
+            due = any(not e.vcpu.asleep and self._is_due(e) for e in self.running())
             often = self.weight if not self.steady else 1 / STEADY
-            time.sleep(often * SECONDS_A_SAMPLE if busy else IDLE_SECONDS)
-            if not self._ask():
+            pause = often * SECONDS_A_SAMPLE if due else IDLE_SECONDS
+            time.sleep(pause)
+            if not self._ask(pause):
                 return
 
-    def _ask(self) -> bool:
-        """Ask all that run; whether there is any engine left. Holds none of them afterwards."""
+    def _is_due(self, engine: Sampled) -> bool:
+        """Whether a vCPU is asked at all."""
+        return self.steady or engine.awake >= FIRST_SECONDS
+
+    def _ask(self, seconds: float) -> bool:
+        """Ask all that run, `seconds` after the last time; whether there is any engine left. Holds
+        none of them afterwards."""
         self._turn = (self._turn + 1) % STEADY
         self.due = not self.steady or self._turn == 0
         with self._lock:
@@ -126,8 +137,10 @@ class Sampler:
             if not engine.running:
                 continue
             if not engine.vcpu.asleep:
-                engine.asked = True
-                engine.vcpu.request(REQUEST_SAMPLE)
+                engine.awake += seconds
+                if self._is_due(engine):
+                    engine.asked = True
+                    engine.vcpu.request(REQUEST_SAMPLE)
             elif engine.overdue:
                 engine.vcpu.request(REQUEST_STOP)
         return bool(engines)
