@@ -9,14 +9,14 @@ decides. Only numbers and names: a process that finds its runtime in the cache n
 HOLES = (
     *("a", "b", "c", "d", "imm"),
     *("a8", "b8", "c8", "d8"),  # 8 times that: a register's place in its file
-    "record",  # the instruction's record, from the first one's, bytes
-    "pc",  # its address, from the first one's, bytes
+    "record",  # the instruction's record; this and the next three take 64 bits
+    "pc",  # its address but for the word `pc_bias`
     "next_pc",
     "target",  # of its jump: where a handler adds the immediate to the address
     "done",  # instructions before it, negated
     "spent",  # with it, negated
     "rebase",  # what makes the budget at it that of the code where it goes on
-    *("back", "count"),  # at an entry: from its record to the first one; instructions before it
+    "count",  # at an entry: instructions before it
     *("base8", "low", "high"),  # of a look-up: register, and what is touched from there
     "slow",  # code: the second handler
     "fixed",  # 0: for addresses of the runtime, which are in the addend

@@ -81,6 +81,18 @@ define internal void @baseline_shorten(ptr %s, i64 %n) alwaysinline {{
   ret void
 }}
 
+; The size of what stands in front of the code of an entry for those who come by its record.
+define internal i64 @baseline_enter_size(ptr %s, i64 %n) alwaysinline {{
+  %marks = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[marks]})
+  %is = call i1 @has(i64 %marks, i64 {BEGINS})
+  %other = icmp ne i64 %n, 0
+  %has = and i1 %is, %other
+  %enter.i = call i64 @word(ptr %s, i64 {at[template_enter]})
+  %enter = inttoptr i64 %enter.i to ptr
+  %size = call i64 @template_word(ptr %enter, i64 {head[size]})
+  %r = select i1 %has, i64 %size, i64 0
+  ret i64 %r
+}}
 ; Give every entry its place, and a thunk behind all code where it needs one. The size of all.
 define internal i64 @baseline_place(ptr %s, i64 %entries) noinline {{
   br label %code
@@ -92,7 +104,9 @@ code:
 one:
   call void @baseline_shorten(ptr %s, i64 %i)
   %template = call ptr @entry_template(ptr %s, i64 %i)
-  call void @set_entry(ptr %s, i64 %i, i64 {entry[place]}, i64 %at)
+  %enter.size = call i64 @baseline_enter_size(ptr %s, i64 %i)
+  %place = add i64 %at, %enter.size
+  call void @set_entry(ptr %s, i64 %i, i64 {entry[place]}, i64 %place)
   %own = call i64 @template_word(ptr %template, i64 {head[size]})
   %check.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[check]})
   %checks = icmp ne i64 %check.i, 0
@@ -102,7 +116,7 @@ one:
   %check.size0 = call i64 @template_word(ptr %some, i64 {head[size]})
   %check.size = select i1 %checks, i64 %check.size0, i64 0
   %both = add i64 %own, %check.size
-  %at.1 = add i64 %at, %both
+  %at.1 = add i64 %place, %both
   %i1 = add i64 %i, 1
   br label %code
 thunks:
@@ -159,10 +173,9 @@ define internal ptr @baseline_copy(ptr %template, ptr %out, ptr %values) noinlin
 }}
 
 ; Write the code of the list's entries at %out, and the thunks.
-define internal void @baseline_write(ptr %s, ptr %page, ptr %start, ptr %out, i64 %entries) noinline {{
+define internal void @baseline_write(ptr %s, ptr %page, ptr %out, i64 %entries) noinline {{
   %values = alloca [{holes} x i64]
   %out.i = ptrtoint ptr %out to i64
-  %start.i = ptrtoint ptr %start to i64
   call void @baseline_value(ptr %values, i64 {hole[fixed]}, i64 0)
   br label %loop
 loop:
@@ -182,9 +195,8 @@ one:
   %imm = call i64 @record_immediate(ptr %rec)
   call void @baseline_value(ptr %values, i64 {hole[imm]}, i64 %imm)
   %rec.i = ptrtoint ptr %rec to i64
-  %record = sub i64 %rec.i, %start.i
-  call void @baseline_value(ptr %values, i64 {hole[record]}, i64 %record)
-  %pc = ashr i64 %record, 3
+  call void @baseline_value(ptr %values, i64 {hole[record]}, i64 %rec.i)
+  %pc = lshr i64 %rec.i, 3
   call void @baseline_value(ptr %values, i64 {hole[pc]}, i64 %pc)
   %length = ashr i64 %step, 3
   %next.pc = add i64 %pc, %length
@@ -245,44 +257,33 @@ next:
   br label %loop
 }}
 
-; The ways into the code from other records than the first, at %at; where they end. Those records
-; are led there.
-define internal i64 @baseline_enter(ptr %s, ptr %start, i64 %out, i64 %at, i64 %entries) noinline {{
+; The ways into the code from other records than the first, which are led there: each stands where
+; straight code begins, in front of it. Nothing else comes there.
+define internal void @baseline_enter(ptr %s, ptr %out, i64 %entries) noinline {{
   %values = alloca [{holes} x i64]
-  %start.i = ptrtoint ptr %start to i64
-  call void @baseline_value(ptr %values, i64 {hole[fixed]}, i64 0)
   %enter.i = call i64 @word(ptr %s, i64 {at[template_enter]})
   %enter = inttoptr i64 %enter.i to ptr
-  %size = call i64 @template_word(ptr %enter, i64 {head[size]})
   br label %loop
 loop:
   %i = phi i64 [ 1, %0 ], [ %i1, %next ]
-  %place = phi i64 [ %at, %0 ], [ %place.1, %next ]
   %end = icmp uge i64 %i, %entries
   br i1 %end, label %done, label %one
 done:
-  ret i64 %place
+  ret void
 one:
-  %marks = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[marks]})
-  %is = and i64 %marks, {BEGINS}
-  %enters = icmp ne i64 %is, 0
+  %size = call i64 @baseline_enter_size(ptr %s, i64 %i)
+  %enters = icmp ne i64 %size, 0
   br i1 %enters, label %write, label %next
 write:
   %rec = call ptr @entry_record(ptr %s, i64 %i)
-  %pos = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[place]})
-  %here = inttoptr i64 %place to ptr
-  %rec.i = ptrtoint ptr %rec to i64
-  %back = sub i64 %start.i, %rec.i
-  call void @baseline_value(ptr %values, i64 {hole[back]}, i64 %back)
+  %place = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[place]})
+  %at = sub i64 %place, %size
+  %here = getelementptr inbounds i8, ptr %out, i64 %at
   call void @baseline_value(ptr %values, i64 {hole[count]}, i64 %i)
-  %taken = add i64 %out, %pos
-  call void @baseline_value(ptr %values, i64 {hole[taken]}, i64 %taken)
   %entered = call ptr @baseline_copy(ptr %enter, ptr %here, ptr %values)
   call void @set_handler(ptr %rec, ptr %here)
-  %place.2 = add i64 %place, %size
   br label %next
 next:
-  %place.1 = phi i64 [ %place, %one ], [ %place.2, %write ]
   %i1 = add i64 %i, 1
   br label %loop
 }}

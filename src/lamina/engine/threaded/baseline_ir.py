@@ -52,12 +52,7 @@ measure:
   %bytes = call i64 @baseline_place(ptr %s, i64 %entries)
   %first.page = and i64 %out.i, -4096
   %bytes.end = add i64 %out.i, %bytes
-  %enter.i = call i64 @word(ptr %s, i64 {at[template_enter]})
-  %enter = inttoptr i64 %enter.i to ptr
-  %enter.size = load i64, ptr %enter
-  %enters = mul i64 %enter.size, %entries
-  %stop0 = add i64 %bytes.end, %enters
-  %stop1 = add i64 %stop0, 4095
+  %stop1 = add i64 %bytes.end, 4095
   %stop = and i64 %stop1, -4096
   %fits = icmp ule i64 %stop, %end
   br i1 %fits, label %write, label %full
@@ -73,8 +68,8 @@ off:  ; no more memory for code: go on without
   br label %no
 copy:
   %out = inttoptr i64 %out.i to ptr
-  call void @baseline_write(ptr %s, ptr %page, ptr %start, ptr %out, i64 %entries)
-  %written = call i64 @baseline_enter(ptr %s, ptr %start, i64 %out.i, i64 %bytes.end, i64 %entries)
+  call void @baseline_write(ptr %s, ptr %page, ptr %out, i64 %entries)
+  call void @baseline_enter(ptr %s, ptr %out, i64 %entries)
   %shut = call i32 %mprotect(i64 %first.page, i64 %length, i32 5)
   %kept = icmp ne i32 %shut, 0
   br i1 %kept, label %undo, label %lead
@@ -83,7 +78,7 @@ undo:
   br label %off
 lead:
   call void @set_handler(ptr %start, ptr %out)
-  %aligned0 = add i64 %written, 15
+  %aligned0 = add i64 %bytes.end, 15
   %aligned = and i64 %aligned0, -16
   call void @set_word(ptr %s, i64 {at[baseline_next]}, i64 %aligned)
   call void @count(ptr %s, i64 {at[baseline_blocks]})

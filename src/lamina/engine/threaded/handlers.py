@@ -167,12 +167,13 @@ class HandlerWriter(MemoryWriter):
         self.op_pending(op)
         self._dispatch(self._next_pc())
 
+    def _pending(self) -> str:
+        slot = self.slot_pointer("pending")
+        return self.temp(f"load atomic i64, ptr {slot} monotonic, align 8")
+
     def _unless_quiet(self, budget: str) -> str:
         """Begin what is done where a boundary is due at a jump; the label to go on at elsewhere."""
-        pending = self.temp(
-            f"load atomic i64, ptr {self.slot_pointer('pending')} monotonic, align 8"
-        )
-        quiet = self.temp(f"icmp sgt i64 {budget}, {pending}")
+        quiet = self.temp(f"icmp sgt i64 {budget}, {self._pending()}")
         go, out = self.label("go"), self.label("out")
         self.branch(quiet, go, out, (1, 0))
         self.open(out)

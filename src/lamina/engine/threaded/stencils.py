@@ -5,12 +5,16 @@ symbols whose values are the operands of one instruction. The linker's relocatio
 stand in the code (copy-and-patch: Xu and Kjolstad, OOPSLA 2021). `baseline_ir` copies the stencils
 of one instruction after another, fills their holes in and so has compiled them.
 
-Code made of stencils has a handler's three arguments: but its record is that of the code's first
-instruction throughout, and its budget the one that was left there. What an instruction needs of
-its own record, address and count are holes, too. The fourth argument is the distance from guest to
-host of the page that was looked up last. All that is not usual leaves by a *thunk*, which stands
-apart from the code that usually runs: it goes on in the second handler of the instruction
-(`handlers`), with its own record and what is left of the budget, or behind a jump in `dispatch`.
+Code made of stencils has a handler's arguments, but no record: a block belongs to its records, so
+that each instruction's is a hole, as is its address but for what is added to all of a page. Its
+budget is the one that was left at the block's first instruction. The fourth argument is the
+distance from guest to host of the page that was looked up last. All that is not usual leaves by a
+*thunk*, which stands apart from the code that usually runs: it goes on in the second handler of the
+instruction (`handlers`), with its own record and what is left of the budget, or behind a jump in
+`dispatch`.
+
+LLVM makes a way out a jump on a condition if its block comes last and there is nothing else in it:
+what usually runs has no jump that is taken then, and needs none to go around.
 
 Neighbouring accesses about one register may share one look-up (CHECK) of all bytes that they touch;
 they are the instruction's second stencil, which finds its page known.
@@ -149,7 +153,13 @@ class StencilWriter(HandlerWriter):
 
     def _hit_pointer(self, gva: str, size: int, write: bool) -> str:
         if not self._second:
-            return super()._hit_pointer(gva, size, write)
+            # The way out stands last: so LLVM jumps to the thunk on a condition.
+            hit, pointer = self.tlb_hit(gva, size, write)
+            go = self.label("hit")
+            self.branch(hit, go, self.escape, (1, 0))
+            self.escapes = True
+            self.open(go)
+            return pointer
         return self.temp(f"inttoptr i64 {self.temp(f'add i64 {gva}, %k')} to ptr")
 
     def _shift(self, op: Op, instruction: str) -> None:
@@ -172,9 +182,7 @@ class StencilWriter(HandlerWriter):
 
     def _pc_at(self, hole: str) -> str:
         bias = self.temp(f"load i64, ptr {self.engine_word('pc_bias')}")
-        record = self.temp("ptrtoint ptr %r to i64")
-        first = self.temp(f"add i64 {bias}, {self.temp(f'lshr i64 {record}, 3')}")
-        return self.temp(f"add i64 {first}, {self.hole(hole)}")
+        return self.temp(f"add i64 {bias}, {self.temp(_address(hole))}")
 
     def _pc(self) -> str:
         return self._pc_at("pc")
@@ -183,8 +191,26 @@ class StencilWriter(HandlerWriter):
         return self._pc_at("next_pc")
 
     def op_insn_length(self, op: Op) -> None:
-        length = self.temp(f"sub i64 {self.hole('next_pc')}, {self.hole('pc')}")
-        self.bind(op.results[0], length)
+        first, behind = (self.temp(_address(name)) for name in ("pc", "next_pc"))
+        self.bind(op.results[0], self.temp(f"sub i64 {behind}, {first}"))
+
+    def _binary(self, instruction: str, op: Op) -> None:
+        """The sums that stand in holes are not made."""
+        first, more = (v.op for v in op.args)
+        hole = ""
+        if op.name == "add" and first.name == "pc":
+            if more.name == "insn.length":
+                hole = "next_pc"
+            elif more.name == "operand" and self.places.get(more.attrs["operand"]) == "imm":
+                hole = "target"
+        if hole:
+            self.bind(op.results[0], self._pc_at(hole))
+        else:
+            super()._binary(instruction, op)
+
+    def _pending(self) -> str:
+        """A plain load: this is the only one here, which the comparison takes in."""
+        return self.temp(f"load i64, ptr {self.slot_pointer('pending')}")
 
     def _spent(self) -> str:
         return self.temp(f"add i64 %b, {self.hole('spent')}")
@@ -201,7 +227,34 @@ class StencilWriter(HandlerWriter):
         self._thunks.add(thunk)
         if len(self._thunks) > 1:
             raise NoStencilError("two ways out")
-        self._tail("@cold", "ptr %r", "%b")
+        self._tail("@cold", "ptr poison", "%b")
+
+    def _dispatch(self, pc: str, inline: bool = False) -> None:
+        """Go on at an address, by the record that the fetch TLB leads to. Each jump does this for
+        itself, so that the host predicts where it goes on for each by itself."""
+        left, pointer = self._spent(), self.temp(f"inttoptr i64 {pc} to ptr")
+        go, far, found = self.label("go"), self.label("far"), self.label("found")
+        quiet = self.temp(f"icmp sgt i64 {left}, {self._pending()}")
+        self.branch(quiet, go, far, (1, 0))
+        self.open(go)
+        table = self.temp(f"load ptr, ptr {self.engine_word('tlb_fetch')}")
+        index = self.temp(f"and i64 {self.temp(f'lshr i64 {pc}, 8')}, {(TLB_ENTRIES - 1) * 16}")
+        entry = self.temp(f"getelementptr inbounds i8, ptr {table}, i64 {index}")
+        tag = self.temp(f"load i64, ptr {entry}")
+        base = self.temp(f"and i64 {pc}, -4096")
+        hit = self.temp(f"icmp eq i64 {tag}, {base}")
+        self.branch(hit, found, far, (1, 0))
+        self.open(found)
+        page_at = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 8")
+        page = self.temp(f"load ptr, ptr {page_at}")
+        self.out(f"store ptr {page}, ptr {self.engine_word('cur_page')}")
+        number = self.temp(f"ptrtoint ptr {page} to i64")
+        bias = self.temp(f"sub i64 {base}, {self.temp(f'lshr i64 {number}, 3')}")
+        self.out(f"store i64 {bias}, ptr {self.engine_word('pc_bias')}")
+        place = self.temp(f"mul i64 {self.temp(f'and i64 {pc}, 4094')}, {RECORD // 2}")
+        self._record(self.temp(f"getelementptr inbounds i8, ptr {page}, i64 {place}"), left)
+        self.open(far)
+        self._tail("@dispatch", f"ptr {pointer}", left)
 
     def op_jump(self, op: Op) -> None:
         if static_jump(op) is None:
@@ -210,11 +263,15 @@ class StencilWriter(HandlerWriter):
         if not self.local:
             self._dispatch(self._pc_at("target"))
             return
+        go, out = self.label("go"), self.label("out")
         if not self._second:
-            go = self._unless_quiet(self._spent())
-            self._leave_by(OUT_THUNK)
+            quiet = self.temp(f"icmp sgt i64 {self._spent()}, {self._pending()}")
+            self.branch(quiet, go, out, (1, 0))
             self.open(go)
-        self._tail("@taken", "ptr %r", self.temp(f"add i64 %b, {self.hole('rebase')}"))
+        self._tail("@taken", "ptr poison", self.temp(f"add i64 %b, {self.hole('rebase')}"))
+        if not self._second:
+            self.open(out)
+            self._leave_by(OUT_THUNK)
 
     def op_trap(self, op: Op) -> None:
         """Where nothing has happened yet the second handler does it all, exception and all."""
@@ -241,10 +298,10 @@ class StencilWriter(HandlerWriter):
             raise NoStencilError("what is fetched may change")
         self.body()
         if not self.closed:
-            self._tail("@next", "ptr %r", "%b")
+            self._tail("@next", "ptr poison", "%b")
         if self.escapes:
             self.open("rare")
-            self._tail(f'@"s.{self.name}"', "ptr %r", "%b")
+            self._tail(f'@"s.{self.name}"', "ptr poison", "%b")
         if any(_is_foreign_call(line) for line in self.lines):
             raise NoStencilError("a call")
         name = STRAIGHT + self.name if _is_straight(self.lines) else self.name
@@ -282,7 +339,7 @@ _PARAMETERS = "ptr %s, ptr %r, i64 %b, i64 %k"
 
 
 def _jump(
-    callee: str, record: str = "%r", budget: str = "%b", known: str = "%k", result: str = "%x"
+    callee: str, record: str = "poison", budget: str = "%b", known: str = "%k", result: str = "%x"
 ) -> list[str]:
     arguments = f"ptr %s, ptr {record}, i64 {budget}, i64 {known}"
     call = f"musttail call preserve_nonecc i64 {callee}({arguments})"
@@ -293,16 +350,21 @@ def _hole(name: str) -> str:
     return f'ptrtoint (ptr @"hole.{name}" to i64)'
 
 
+def _address(name: str) -> str:
+    """The number of 64 bits in a hole. LLVM would look for a symbol within reach of the code."""
+    return f'call i64 asm "movabsq $1, $0", "=r,i"(ptr @"hole.{name}")'
+
+
 def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
     """The stencils that are no instructions."""
     left = f"  %left = add i64 %b, {_hole('done')}"
-    own = f"  %q = getelementptr i8, ptr %r, i64 {_hole('record')}"
+    own = [f"  %q.i = {_address('record')}", "  %q = inttoptr i64 %q.i to ptr"]
     bias = f"getelementptr inbounds i8, ptr %s, i64 {layout.at['pc_bias']}"
     return [
         _define(
             GO_ON,
             [
-                *(own, left),
+                *(*own, left),
                 "  %off = load i32, ptr %q",
                 "  %off.w = sext i32 %off to i64",
                 "  %target = getelementptr i8, ptr @h.decode, i64 %off.w",
@@ -315,22 +377,16 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
         ),
         _define(
             ENTER,
-            [
-                f"  %q = getelementptr i8, ptr %r, i64 {_hole('back')}",
-                f"  %left = add i64 %b, {_hole('count')}",
-                *_jump("@taken", "%q", "%left"),
-            ],
+            [f"  %left = add i64 %b, {_hole('count')}", *_jump("@next", budget="%left")],
         ),
-        _define(SLOW_THUNK, [own, left, *_jump("@slow", "%q", "%left")]),
+        _define(SLOW_THUNK, [*own, left, *_jump("@slow", "%q", "%left")]),
         _define(
             OUT_THUNK,
             [
                 f"  %bias.p = {bias}",
                 "  %bias = load i64, ptr %bias.p",
-                "  %record = ptrtoint ptr %r to i64",
-                "  %distance = lshr i64 %record, 3",
-                "  %first = add i64 %bias, %distance",
-                f"  %target = add i64 %first, {_hole('target')}",
+                f"  %target.0 = {_address('target')}",
+                "  %target = add i64 %bias, %target.0",
                 "  %pc = inttoptr i64 %target to ptr",
                 f"  %left = add i64 %b, {_hole('spent')}",
                 *_jump("@dispatch", "%pc", "%left"),
