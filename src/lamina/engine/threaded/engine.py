@@ -352,7 +352,7 @@ class ThreadedEngine:
         table = words[self.layout.at["tlb_fetch"] // 8] - self.vcpu.address
         gva = number << PAGE_SHIFT & U64
         at = (table + (gva >> PAGE_SHIFT) % TLB_ENTRIES * FETCH_ENTRY) // 8
-        return int(words[at + 1]) if words[at] == gva else 0
+        return (gva - int(words[at + 1])) << 3 & U64 if words[at] == gva else 0
 
     def _is_baseline(self, address: int) -> bool:
         """Whether a record that leads to an address leads into baseline code."""

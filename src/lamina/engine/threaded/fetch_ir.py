@@ -136,11 +136,11 @@ define internal void @set_handler(ptr %rec, ptr %handler) alwaysinline {{
 
 ; The first run of a record: decode it from the page's copy of memory.
 define dso_local preserve_nonecc i64 @h.decode(ptr %s, ptr %r, i64 %b) noinline {{
-  %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
-  %r.i = ptrtoint ptr %r to i64
-  %slot = sub i64 %r.i, %page.i
-  %off = lshr i64 %slot, 3
-  %page = inttoptr i64 %page.i to ptr
+  %pc = call i64 @record_pc(ptr %s, ptr %r)
+  %off = and i64 %pc, 4095
+  %base = and i64 %pc, -4096
+  %bias = call i64 @word(ptr %s, i64 {at[pc_bias]})
+  %page = call ptr @page_by_bias(i64 %base, i64 %bias)
   %source = getelementptr inbounds i8, ptr %page, i64 {SOURCE_OFFSET}
   %at = getelementptr inbounds i8, ptr %source, i64 %off
   %low = load i16, ptr %at
@@ -195,8 +195,9 @@ define internal ptr @fetch_known(ptr %s, i64 %a) alwaysinline {{
   %tag = load i64, ptr %entry
   %base = and i64 %a, -4096
   %hit = icmp eq i64 %tag, %base
-  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
-  %page = load ptr, ptr %page.p
+  %bias.p = getelementptr inbounds i8, ptr %entry, i64 8
+  %bias = load i64, ptr %bias.p
+  %page = call ptr @page_by_bias(i64 %base, i64 %bias)
   %known = select i1 %hit, ptr %page, ptr null
   ret ptr %known
 }}
@@ -269,8 +270,9 @@ careful:
 here:
   %high.p = getelementptr inbounds i8, ptr %page2, i64 {SOURCE_OFFSET}
   %high = load i16, ptr %high.p
-  %page.i = call i64 @word(ptr %s, i64 {at[cur_page]})
-  %page = inttoptr i64 %page.i to ptr
+  %base = and i64 %pc.i, -4096
+  %bias.now = call i64 @word(ptr %s, i64 {at[pc_bias]})
+  %page = call ptr @page_by_bias(i64 %base, i64 %bias.now)
   %low.p = getelementptr inbounds i8, ptr %page, i64 {last_half}
   %low = load i16, ptr %low.p
   %high.w = zext i16 %high to i32

@@ -76,8 +76,8 @@ loop:
   %index = zext i16 %short to i64
   %entry.p = getelementptr inbounds [2 x i64], ptr %table, i64 %index
   store i64 -1, ptr %entry.p
-  %page = getelementptr inbounds i64, ptr %entry.p, i64 1
-  store i64 0, ptr %page
+  %bias = getelementptr inbounds i64, ptr %entry.p, i64 1
+  store i64 0, ptr %bias
   %i1 = add i64 %i, 1
   %more = icmp ult i64 %i1, %n
   br i1 %more, label %loop, label %done

@@ -28,7 +28,7 @@ MAX_REGIONS = 8
 
 TLB_ENTRIES = 4096  # per table; direct-mapped
 DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), 1 if in the log
-FETCH_ENTRY = 16  # tag, code page
+FETCH_ENTRY = 16  # tag, what `pc_bias` is in that page
 LOG_BYTES = PAGE_SIZE  # in front of each table: the numbers of entries that were filled, 16 bits
 LOG_ENTRIES = LOG_BYTES // 2
 RING, LETTER = 16, 32  # fences from other vCPUs that wait in a mailbox, bytes of each
@@ -49,7 +49,6 @@ ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Py
 EVENTS = ("stimecmp",)  # the closed set of events that the guest's CPU tells the machine
 
 _WORDS = (
-    "cur_page",  # the code page that runs
     "pc_bias",  # guest pc = pc_bias + (record address >> 3)
     "tlb_data",  # the data TLB of the context in force
     "tlb_fetch",

@@ -55,6 +55,13 @@ define internal i64 @word(ptr %s, i64 %at) alwaysinline {{
   %v = load i64, ptr %p
   ret i64 %v
 }}
+; The code page at address %base, where `pc_bias` is %bias: that of a record is pc - (record >> 3).
+define internal ptr @page_by_bias(i64 %base, i64 %bias) alwaysinline {{
+  %number = sub i64 %base, %bias
+  %page.i = shl i64 %number, 3
+  %page = inttoptr i64 %page.i to ptr
+  ret ptr %page
+}}
 ; One more of what `layout.COUNTERS` names; on slow paths only.
 define internal void @count(ptr %s, i64 %at) alwaysinline {{
   %p = getelementptr inbounds i8, ptr %s, i64 %at
@@ -88,17 +95,12 @@ miss:
   %r1 = musttail call preserve_nonecc i64 @fetch_miss(ptr %s, ptr %pc, i64 %b)
   ret i64 %r1
 found:
-  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
-  %page = load ptr, ptr %page.p
-  %cur.p = getelementptr inbounds i8, ptr %s, i64 {at[cur_page]}
-  store ptr %page, ptr %cur.p
-  %page.i = ptrtoint ptr %page to i64
-  %page.s = lshr i64 %page.i, 3
-  %bias = sub i64 %base, %page.s
+  %bias.p = getelementptr inbounds i8, ptr %entry, i64 8
+  %bias = load i64, ptr %bias.p
   call void @set_word(ptr %s, i64 {at[pc_bias]}, i64 %bias)
-  %in = and i64 %a, 4094
-  %slot = mul i64 %in, {record_per_byte}
-  %rec = getelementptr inbounds i8, ptr %page, i64 %slot
+  %distance = sub i64 %a, %bias
+  %rec.i = shl i64 %distance, 3
+  %rec = inttoptr i64 %rec.i to ptr
   %off = load i32, ptr %rec
   %off.w = sext i32 %off to i64
   %target = getelementptr i8, ptr @h.decode, i64 %off.w

@@ -9,7 +9,8 @@ that were filled, so that a flush (`flush_ir`) resets these and touches nothing 
 
 Memory is zero at first, which the outermost two entries of a table may not be: tag 0 belongs to the
 first, or to an access in the last that wraps around the end of the address space. A data entry's
-last word is 1, a code entry's page is neither 0 nor all ones, if the log has it. See `runtime_ir`
+last word is 1, a code entry's is neither 0 nor all ones, if the log has it (it is even, and one that
+is 0 after all may be in the log twice). See `runtime_ir`
 for the notation.
 """
 
@@ -108,9 +109,12 @@ define internal void @put_code(ptr %table, ptr %count.p, i64 %a, ptr %page) noin
   %base = and i64 %a, -4096
   %entry = getelementptr inbounds [2 x i64], ptr %table, i64 %index
   store i64 %base, ptr %entry
-  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
-  %before = load i64, ptr %page.p
-  store ptr %page, ptr %page.p
+  %bias.p = getelementptr inbounds i8, ptr %entry, i64 8
+  %before = load i64, ptr %bias.p
+  %page.i = ptrtoint ptr %page to i64
+  %page.s = lshr i64 %page.i, 3
+  %bias = sub i64 %base, %page.s
+  store i64 %bias, ptr %bias.p
   %next = add i64 %before, 1
   %known = icmp ugt i64 %next, 1
   br i1 %known, label %done, label %log
@@ -169,8 +173,9 @@ none:
   ret ptr null
 found:
   call void @count(ptr %s, i64 {at[shared_fetches]})
-  %page.p = getelementptr inbounds i8, ptr %entry, i64 8
-  %page = load ptr, ptr %page.p
+  %bias.p = getelementptr inbounds i8, ptr %entry, i64 8
+  %bias = load i64, ptr %bias.p
+  %page = call ptr @page_by_bias(i64 %base, i64 %bias)
   %table.i = call i64 @word(ptr %s, i64 {at[tlb_fetch]})
   %table = inttoptr i64 %table.i to ptr
   %count.i = call i64 @word(ptr %s, i64 {at[tlb_fetch_count]})
