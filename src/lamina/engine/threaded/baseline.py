@@ -23,7 +23,6 @@ HOLES = (
     *("next", "taken", "cold"),  # code: the following instruction, a jump's target, the thunk
 )
 CODE_HOLES = frozenset(("next", "taken", "slow", "cold"))  # functions, not numbers
-STRAIGHT = "="  # in front of a stencil's name: there is no jump inside of it
 STENCILS = "stencils of "  # in front of a pack's name
 # Stencils that are no instructions.
 GO_ON, MERGE, ENTER = "go on", "merge", "enter"
@@ -33,10 +32,11 @@ PARTS = (GO_ON, MERGE, ENTER, *CHECKS, SLOW_THUNK, OUT_THUNK)
 
 LOOKUP_BITS = 12  # of the table from handlers to templates
 # The words in front of a template. `second`: the template of the same access where the page was
-# looked up, or of the same jump where it leads forward; `short`: the one with 8-bit displacements,
-# which does if no operand has a bit in common with `long` (of the four bytes of operands in a
-# record). 0: there is none.
-HEAD = ("size", "rows", "step", "flags", "slow", "second", "short", "long")
+# looked up, or of the same jump where it leads forward. `other`: one of the same instruction that
+# is for some operands only, and better; the first in the chain that fits is taken. It fits if the
+# operands, the four bytes of a record and, above, the first xor the second, are `match` through
+# `mask`, and the immediate is one of `room` numbers from -128 on. 0: there is none.
+HEAD = ("size", "rows", "step", "flags", "slow", "second", "other", "mask", "match", "room")
 # Its flags: nothing follows; it jumps to where its immediate says; it keeps the address behind it,
 # if its first operand is a register; it may leave by a thunk; it reads or writes memory at its base
 # register + immediate; nobody knows which registers it changes. Then: bytes of the access, place of

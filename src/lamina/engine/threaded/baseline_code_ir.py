@@ -62,31 +62,50 @@ define internal void @baseline_value(ptr %values, i64 %hole, i64 %v) alwaysinlin
   ret void
 }}
 
-; The short template of an entry, if its registers can be reached by it.
-define internal void @baseline_shorten(ptr %s, i64 %n) alwaysinline {{
+; The best template of an entry: the first of the others that fits its operands.
+define internal void @baseline_choose(ptr %s, i64 %n) noinline {{
   %template = call ptr @entry_template(ptr %s, i64 %n)
-  %short = call i64 @template_word(ptr %template, i64 {head[short]})
-  %long = call i64 @template_word(ptr %template, i64 {head[long]})
   %rec = call ptr @entry_record(ptr %s, i64 %n)
   %operands.p = getelementptr inbounds i8, ptr %rec, i64 4
   %operands32 = load i32, ptr %operands.p
   %operands = zext i32 %operands32 to i64
-  %far = and i64 %operands, %long
-  %near = icmp eq i64 %far, 0
-  %some = icmp ne i64 %short, 0
-  %use = and i1 %near, %some
-  %template.i = ptrtoint ptr %template to i64
-  %chosen = select i1 %use, i64 %short, i64 %template.i
-  call void @set_entry(ptr %s, i64 %n, i64 {entry[template]}, i64 %chosen)
+  %b = lshr i64 %operands, 8
+  %differ = xor i64 %operands, %b
+  %byte = and i64 %differ, 255
+  %above = shl i64 %byte, 32
+  %all = or i64 %operands, %above
+  %imm = call i64 @record_immediate(ptr %rec)
+  %from = add i64 %imm, 128
+  %first = call i64 @template_word(ptr %template, i64 {head[other]})
+  br label %loop
+loop:
+  %other.i = phi i64 [ %first, %0 ], [ %next.i, %next ]
+  %none = icmp eq i64 %other.i, 0
+  br i1 %none, label %done, label %look
+done:
   ret void
+look:
+  %other = inttoptr i64 %other.i to ptr
+  %mask = call i64 @template_word(ptr %other, i64 {head[mask]})
+  %match = call i64 @template_word(ptr %other, i64 {head[match]})
+  %room = call i64 @template_word(ptr %other, i64 {head[room]})
+  %seen = and i64 %all, %mask
+  %same = icmp eq i64 %seen, %match
+  %near = icmp ult i64 %from, %room
+  %fits = and i1 %same, %near
+  br i1 %fits, label %use, label %next
+use:
+  call void @set_entry(ptr %s, i64 %n, i64 {entry[template]}, i64 %other.i)
+  ret void
+next:
+  %next.i = call i64 @template_word(ptr %other, i64 {head[other]})
+  br label %loop
 }}
 
 ; The size of what stands in front of the code of an entry for those who come by its record.
 define internal i64 @baseline_enter_size(ptr %s, i64 %n) alwaysinline {{
   %marks = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[marks]})
-  %is = call i1 @has(i64 %marks, i64 {BEGINS})
-  %other = icmp ne i64 %n, 0
-  %has = and i1 %is, %other
+  %has = call i1 @has(i64 %marks, i64 {BEGINS})
   %enter.i = call i64 @word(ptr %s, i64 {at[template_enter]})
   %enter = inttoptr i64 %enter.i to ptr
   %size = call i64 @template_word(ptr %enter, i64 {head[size]})
@@ -102,7 +121,7 @@ code:
   %end = icmp uge i64 %i, %entries
   br i1 %end, label %thunks, label %one
 one:
-  call void @baseline_shorten(ptr %s, i64 %i)
+  call void @baseline_choose(ptr %s, i64 %i)
   %template = call ptr @entry_template(ptr %s, i64 %i)
   %enter.size = call i64 @baseline_enter_size(ptr %s, i64 %i)
   %place = add i64 %at, %enter.size
@@ -257,15 +276,15 @@ next:
   br label %loop
 }}
 
-; The ways into the code from other records than the first, which are led there: each stands where
-; straight code begins, in front of it. Nothing else comes there.
+; The ways into the code from records, which are led there: each stands where straight code begins,
+; in front of it. Nothing else comes there.
 define internal void @baseline_enter(ptr %s, ptr %out, i64 %entries) noinline {{
   %values = alloca [{holes} x i64]
   %enter.i = call i64 @word(ptr %s, i64 {at[template_enter]})
   %enter = inttoptr i64 %enter.i to ptr
   br label %loop
 loop:
-  %i = phi i64 [ 1, %0 ], [ %i1, %next ]
+  %i = phi i64 [ 0, %0 ], [ %i1, %next ]
   %end = icmp uge i64 %i, %entries
   br i1 %end, label %done, label %one
 done:

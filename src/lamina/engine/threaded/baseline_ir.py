@@ -77,7 +77,6 @@ undo:
   call void @baseline_leave(ptr %s, ptr %page)
   br label %off
 lead:
-  call void @set_handler(ptr %start, ptr %out)
   %aligned0 = add i64 %bytes.end, 15
   %aligned = and i64 %aligned0, -16
   call void @set_word(ptr %s, i64 {at[baseline_next]}, i64 %aligned)
