@@ -112,7 +112,7 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
 
 def _check(arch: Arch, write: bool) -> str:
     """Look up the page of all bytes from `low` to `high` of a register. If they are in two, or the
-    TLB does not have it, the instruction at hand is done by its second handler."""
+    TLB does not have it, the instruction at hand is done by its handler."""
     general = next((f.name for f in arch.layout.files.values() if f.zero), "")
     lines = [
         f"  %file = getelementptr i8, ptr %x, i64 {_hole('base8')}",
