@@ -26,7 +26,7 @@ REGION_FIELDS = ("base", "size", "host", "code_map", "writable")
 REGION = 8 * len(REGION_FIELDS)
 MAX_REGIONS = 8
 
-TLB_ENTRIES = 4096  # per table; direct-mapped
+TLB_ENTRIES = 16384  # per table; direct-mapped
 DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), 1 if in the log
 FETCH_ENTRY = 16  # tag, what `pc_bias` is in that page
 LOG_BYTES = PAGE_SIZE  # in front of each table: the numbers of entries that were filled, 16 bits
