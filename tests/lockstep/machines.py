@@ -8,10 +8,9 @@ from unittest import mock
 
 from lamina.bus.space import AddressSpace
 from lamina.engine.code.store import CodeStore
-from lamina.engine.jit import engine as jit
+from lamina.engine.jit import service as jit
 from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.library import RegionLibrary
-from lamina.engine.jit.service import CompilerService
 from lamina.engine.lockstep import Engine, Side
 from lamina.isa.arch import Arch
 from lamina.isa.disasm import Disassembler
@@ -38,14 +37,14 @@ def side(engine: MakeEngine, image: Image) -> Side:
 
 @contextmanager
 def nothing_compiled(alone: bool = False) -> Iterator[None]:
-    """Optimising engines that are made here know nothing of what was compiled before: so what they
+    """Optimising engines that run here know nothing of what was compiled before: so what they
     do depends on the program only. `alone`: they compile as for a machine of one vCPU."""
     with tempfile.TemporaryDirectory() as folder:
         store = CodeStore(Path(folder), 1 << 24)
         resolve = jit.runtime(RISCV64).resolve
         library = RegionLibrary(jit.code_version(RISCV64), resolve, store)
-        service = CompilerService(RISCV64, library, Heat(Path(folder) / "heat"), alone)
-        with mock.patch.object(jit, "compiler", lambda arch, alone: service):
+        service = jit.CompilerService(RISCV64, library, Heat(Path(folder) / "heat"), alone)
+        with mock.patch.object(jit, "compiler_service", lambda arch, alone: service):
             yield
         store.close()
 

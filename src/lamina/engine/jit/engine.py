@@ -10,17 +10,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, U64
 from lamina.base.exits import Exit
 from lamina.bus.space import AddressSpace
-from lamina.engine.code.store import code_folder, code_store
-from lamina.engine.jit.heat import Heat
-from lamina.engine.jit.hotspots import HotSpots, Spot
-from lamina.engine.jit.library import Compiled, RegionLibrary
-from lamina.engine.jit.region import PageView
-from lamina.engine.jit.service import CompilerService
 from lamina.engine.statistics import EngineStatistics
 from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.threaded.layout import (
@@ -29,26 +24,18 @@ from lamina.engine.threaded.layout import (
     PAGE_RECORDS,
     RECORD,
 )
-from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.engine.threaded.sampler import SAMPLER, RegionSeen
 from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
 from lamina.isa.arch import Arch
 
+if TYPE_CHECKING:  # what regions need is imported at the first sample: no boot waits for it
+    from lamina.engine.jit.hotspots import HotSpots, Spot
+    from lamina.engine.jit.library import Compiled
+    from lamina.engine.jit.region import PageView
+    from lamina.engine.jit.service import CompilerService
+
 MAX_REWRITTEN = 16  # times that the code of a page may change and be looked at again at once,
 REWRITTEN_SECONDS = 2.0  # and how often after that
-
-
-@cache
-def compiler(arch: Arch, alone: bool) -> CompilerService:
-    """The process's compiler for an architecture, for machines of one vCPU or of several."""
-    version = code_version(arch) + (" alone" if alone else "")
-    library = RegionLibrary(version, runtime(arch).resolve, code_store("regions"))
-    return CompilerService(arch, library, _heat(arch), alone)
-
-
-@cache
-def _heat(arch: Arch) -> Heat:
-    return Heat(code_folder() / f"heat-{arch.name}")
 
 
 class JitEngine(ThreadedEngine):
@@ -79,15 +66,19 @@ class JitEngine(ThreadedEngine):
         self._arena_words = self._arena_bytes.cast("i")
 
     @property
-    def _compiler(self) -> CompilerService:
+    def _compiler(self) -> "CompilerService":
         """What compiles its regions, and knows those that are compiled."""
         if self._service is None:
-            self._service = service = compiler(self.arch, self._alone)
+            from lamina.engine.jit.service import compiler_service
+
+            self._service = service = compiler_service(self.arch, self._alone)
             self._regions_of = service.library.generation
         return self._service
 
     @cached_property
-    def _spots(self) -> HotSpots:
+    def _spots(self) -> "HotSpots":
+        from lamina.engine.jit.hotspots import HotSpots
+
         compiler = self._compiler
         return HotSpots(
             compiler.decoder, self._view, self._forget, compiler.cost, self.eager, self._before
@@ -209,13 +200,13 @@ class JitEngine(ThreadedEngine):
     def _before(self, page: int, offset: int) -> int:
         return self._compiler.heat.before(self._digest(page), offset)
 
-    def _submit(self, spot: Spot) -> None:
+    def _submit(self, spot: "Spot") -> None:
         generation = self._generation
 
         start = spot.region.entries[0] if spot.region is not None else 0
         digest = self._digest(spot.pages[start >> PAGE_SHIFT])
 
-        def done(compiled: Compiled | None) -> None:
+        def done(compiled: "Compiled | None") -> None:
             spot.finish()
             if compiled is not None:
                 self._compiler.heat.drop(digest, start % PAGE_SIZE)
@@ -270,7 +261,7 @@ class JitEngine(ThreadedEngine):
         ctypes.memset(page, 0, PAGE_RECORDS * RECORD)
         self._identify(page)
 
-    def _lead(self, page: int, content: int, *regions: Compiled) -> None:
+    def _lead(self, page: int, content: int, *regions: "Compiled") -> None:
         """Lead the records of regions' entries in a page into them. Baseline code of the page may
         hold the same loops, and would not look at these records."""
         if regions:
@@ -286,7 +277,9 @@ class JitEngine(ThreadedEngine):
     def _content(self, page: int) -> int:
         return ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value
 
-    def _view(self, page: int) -> PageView:
+    def _view(self, page: int) -> "PageView":
+        from lamina.engine.jit.region import PageView
+
         words, first = self._arena_words, (page - self._arena_start) // 4
         return PageView(self._source(page), lambda offset: words[first + offset * 2] != 0)
 

@@ -8,10 +8,11 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from lamina.base.errors import CodeError
 from lamina.engine.code.image import CodeImage
+from lamina.engine.code.store import code_folder, code_store
 from lamina.engine.compiler.client import compiler_process
 from lamina.engine.compiler.protocol import Kind, Request
 from lamina.engine.jit.heat import Heat
@@ -21,6 +22,7 @@ from lamina.engine.jit.outline import Step, outline_decoder
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.request import encode
 from lamina.engine.statistics import RegionStatistics
+from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.isa.arch import Arch
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,19 @@ class Job:
     region: Region[Step]
     contents: dict[int, int]
     done: Done
+
+
+@cache
+def _heat(arch: Arch) -> Heat:
+    return Heat(code_folder() / f"heat-{arch.name}")
+
+
+@cache
+def compiler_service(arch: Arch, alone: bool) -> "CompilerService":
+    """The process's service, with the library of the user's; `alone`: for machines of one vCPU."""
+    version = code_version(arch) + (" alone" if alone else "")
+    library = RegionLibrary(version, runtime(arch).resolve, code_store("regions"))
+    return CompilerService(arch, library, _heat(arch), alone)
 
 
 class CompilerService:
