@@ -8,6 +8,7 @@ import pytest
 from lamina.base.errors import BusError, ConfigError
 from lamina.bus.dma import DmaFault
 from lamina.bus.irq import IrqLine
+from lamina.bus.memory import MUCH
 from lamina.bus.space import AddressSpace
 from lamina.devices.device import Device, TreeNode
 
@@ -62,6 +63,18 @@ def test_ram_keeps_little_endian_values(space):
     assert (space.read_u8(RAM), space.read_u16(RAM), space.read_u32(RAM)) == (8, 0x708, 0x5060708)
     space.write_u8(RAM, 0x1FF)
     assert space.read_u64(RAM) == 0x0102_0304_0506_07FF
+
+
+@pytest.mark.parametrize("length", [MUCH - 1, MUCH, MUCH + 4097])
+def test_much_is_written_as_little_is(length):
+    space = AddressSpace()
+    ram = space.add_ram(RAM, 4 * MUCH, "ram")
+    ram.view[:] = b"\xaa" * ram.size
+    data = bytes(range(251)) * (length // 251 + 1)
+    space.write(RAM + 4099, data[:length])
+    assert ram.view[4098] == ram.view[4099 + length] == 0xAA
+    assert ram.view[4099 : 4099 + length] == data[:length]
+    space.close()
 
 
 def test_host_address_and_view_show_the_same_memory(space):

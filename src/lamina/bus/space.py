@@ -146,7 +146,7 @@ class AddressSpace:
 
     def store(self, region: RamRegion, gpa: int, data: bytes) -> None:
         """Store into a region that is known to hold it, and tell the watchers."""
-        region.view[gpa - region.base : gpa - region.base + len(data)] = data
+        region.write(gpa - region.base, data)
         for watcher in self.write_watchers:
             watcher(gpa, len(data))
 
