@@ -1,6 +1,7 @@
 """Options that several commands share, each written once. Called by the `cmd_*` files."""
 
 from enum import StrEnum
+from math import isnan
 from typing import Annotated
 
 import typer
@@ -64,9 +65,24 @@ PerfMap = Annotated[
         help="Name compiled code for Linux perf, in /tmp/perf-PID.map, which stays.",
     ),
 ]
+
+
+def _is_a_number(seconds: float | None) -> float | None:
+    """Typer's smallest value lets NaN through."""
+    if seconds is not None and isnan(seconds):
+        raise typer.BadParameter("nan is no number of seconds", param_hint="'--timeout'")
+    return seconds
+
+
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", metavar="S", min=0.0, help="Stop after S seconds, with status 124."),
+    typer.Option(
+        "--timeout",
+        metavar="S",
+        min=0.0,
+        callback=_is_a_number,
+        help="Stop after S seconds, with status 124.",
+    ),
 ]
 MaxInstructions = Annotated[
     int | None,
