@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
-from lamina.engine.threaded.sampler import FIRST_SECONDS, Sampler
+from lamina.base.bits import PAGE_SIZE
+from lamina.engine.threaded.onset import BOOT_INSTRUCTIONS, HOT, LOOK_SECONDS, Onset
+from lamina.engine.threaded.sampler import Sampler
 from lamina.engine.vcpu import REQUEST_SAMPLE, REQUEST_STOP
 
 
@@ -11,11 +13,17 @@ class Running:
 
     def __init__(self, asleep: bool = False, overdue: bool = False) -> None:
         self.requests: list[int] = []
-        self.vcpu = SimpleNamespace(asleep=asleep, request=self.requests.append)
-        self.running, self.asked, self.overdue, self.awake = True, False, overdue, 0.0
+        self.vcpu = SimpleNamespace(
+            asleep=asleep, request=self.requests.append, last_seen=lambda: 0
+        )
+        self.running, self.asked, self.overdue = True, False, overdue
+        self.onset, self.instructions = Onset(), 0
+
+    def retired(self) -> int:
+        return self.instructions
 
 
-def asked(engine: Running, seconds: float, steady: bool = False) -> bool:
+def asked(engine: Running, seconds: float = LOOK_SECONDS, steady: bool = False) -> bool:
     sampler = Sampler()
     sampler.steady = steady
     sampler._engines.add(engine)  # type: ignore[arg-type]
@@ -23,23 +31,41 @@ def asked(engine: Running, seconds: float, steady: bool = False) -> bool:
     return engine.asked
 
 
-def test_a_vcpu_is_left_alone_in_its_first_second() -> None:
+def test_a_vcpu_is_left_alone_while_its_machine_boots() -> None:
     engine = Running()
-    assert not asked(engine, FIRST_SECONDS / 2)
+    for pc in range(0, 100 * PAGE_SIZE, PAGE_SIZE):
+        engine.vcpu.last_seen = lambda pc=pc: pc
+        assert not asked(engine)
     assert engine.requests == []
-    assert asked(engine, FIRST_SECONDS / 2)
+    engine.instructions = BOOT_INSTRUCTIONS
+    assert asked(engine)
     assert engine.requests == [REQUEST_SAMPLE]
+
+
+def test_one_that_stays_in_a_page_is_asked_sooner() -> None:
+    engine = Running()
+    looks = 1
+    while not asked(engine):
+        looks += 1
+    assert looks == HOT
+
+
+def test_looks_are_not_counted_more_often_than_they_tell_something() -> None:
+    engine = Running()
+    for _ in range(4 * (HOT - 1)):
+        assert not asked(engine, LOOK_SECONDS / 4)
 
 
 def test_who_counts_samples_gets_them_from_the_start() -> None:
     assert asked(Running(), 0.001, steady=True)
 
 
-def test_time_asleep_is_no_time_that_it_ran() -> None:
+def test_where_it_sleeps_is_not_where_it_runs() -> None:
     engine = Running(asleep=True)
-    assert not asked(engine, 10 * FIRST_SECONDS)
+    for _ in range(10 * HOT):
+        assert not asked(engine)
     engine.vcpu.asleep = False
-    assert not asked(engine, FIRST_SECONDS / 2)
+    assert not asked(engine)
 
 
 def test_one_that_sleeps_in_code_to_be_freed_has_to_come_out() -> None:

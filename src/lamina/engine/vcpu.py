@@ -65,6 +65,7 @@ class VCpu:
         self._irq, self._pending = index_of["irq"], index_of["pending"]
         self._requests, self._asleep = index_of["requests"], index_of["asleep"]
         self._posted = index_of["posted"]
+        self._pc, self._icount = index_of["pc"], index_of["icount"]
 
     # -- state by name -----------------------------------------------------------------------
     def get(self, slot: str) -> int:
@@ -132,6 +133,20 @@ class VCpu:
             if not self._closed and self.words[self._asleep]:
                 self.words[self._asleep] = 0
                 futex.wake(self.address + 8 * self._asleep)
+
+    def last_seen(self) -> int:
+        """The pc at its last boundary, or a later one. The next boundary comes soon, so that who
+        asks again knows better; until then the vCPU notices nothing."""
+        with self._lock:
+            if self._closed:
+                return 0
+            self.words[self._pending] = ALWAYS_PENDING
+            return int(self.words[self._pc])
+
+    def retired(self) -> int:
+        """Instructions until then."""
+        with self._lock:
+            return 0 if self._closed else int(self.words[self._icount])
 
     @property
     def asleep(self) -> bool:

@@ -40,6 +40,7 @@ from lamina.engine.threaded.layout import (
     TLB_ENTRIES,
     ThreadedLayout,
 )
+from lamina.engine.threaded.onset import Onset
 from lamina.engine.threaded.runtime import runtime
 from lamina.engine.threaded.sampler import SAMPLER, Observer, RegionSeen, Sample
 from lamina.engine.threaded.timer import TimerThread
@@ -93,7 +94,8 @@ class ThreadedEngine:
         self._code_maps: list[mmap.mmap] = []
         self._anchors: list[ctypes.Array[ctypes.c_char]] = []
         self.running = self.asked = False
-        self.awake = 0.0  # seconds, as the sampler saw it
+        self.onset = Onset()
+        self._vcpus = [self.vcpu]  # of the machine
         self.keeps_time = False
         self._has_peers = False
         self._real_time, self._time_divisor = True, 1
@@ -214,6 +216,7 @@ class ThreadedEngine:
     def set_peers(self, vcpus: list[VCpu]) -> None:
         """All vCPUs of the machine, this one too, each run by an engine of this kind: fences for
         them need not leave compiled code."""
+        self._vcpus = vcpus
         # A guest's pages come to hold code and cease to: code pages would fill all of the arenas.
         self._arena_size = min(max(ARENA_BYTES // len(vcpus), LEAST_ARENA), ARENA_BYTES)
         self._word("arena_end", self._arena_start + self._arena_size - CODE_PAGE)
@@ -313,6 +316,10 @@ class ThreadedEngine:
     def overdue(self) -> bool:
         """Whether it has to come out of guest code, even if it sleeps there."""
         return False
+
+    def retired(self) -> int:
+        """Instructions of all vCPUs of the machine, about right while they run."""
+        return sum(vcpu.retired() for vcpu in self._vcpus)
 
     def sample(self) -> None:
         """Somebody asked where the vCPU is; its pc is exact. For the optimising engine."""

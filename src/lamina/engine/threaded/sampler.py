@@ -3,9 +3,8 @@ often for somebody who counts the samples.
 
 A vCPU answers at its next boundary, where its pc is exact: the target of a jump, so straight code
 is seen where it goes to next. One that sleeps is not asked. The optimising engine looks for hot
-code in this way, and whoever profiles a guest sees the same samples (`Engine.observe`). In its
-first second a vCPU is left alone, unless somebody counts its samples: it boots, and what runs then
-runs once; samples and regions cost a boot a quarter of a second, and gain it nothing.
+code in this way, and whoever profiles a guest sees the same samples (`Engine.observe`). While its
+machine boots a vCPU is left alone, unless somebody counts its samples (`onset`).
 """
 
 import threading
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
+from lamina.engine.threaded.onset import Onset
 from lamina.engine.vcpu import REQUEST_SAMPLE, REQUEST_STOP, VCpu
 
 SECONDS_A_SAMPLE = 0.004
@@ -22,7 +22,6 @@ STEADY = 4  # samples in that time for who counts them
 FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
 MAX_WEIGHT = 8
 IDLE_SECONDS = 0.02  # between looks whether a vCPU runs
-FIRST_SECONDS = 1.0  # that a vCPU runs before it is asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +46,15 @@ Observer = Callable[[Sample], None]
 
 
 class Sampled(Protocol):
-    """An engine that takes samples; `asked` is set with each request of the sampler's. `awake`:
-    seconds that it was seen to run."""
+    """An engine that takes samples; `asked` is set with each request of the sampler's."""
 
     vcpu: VCpu
     running: bool
     asked: bool
-    awake: float
+    onset: Onset
+
+    def retired(self) -> int:
+        """By all vCPUs of its machine, about right while they run."""
 
     @property
     def overdue(self) -> bool:
@@ -122,7 +123,7 @@ class Sampler:
 
     def _is_due(self, engine: Sampled) -> bool:
         """Whether a vCPU is asked at all."""
-        return self.steady or engine.awake >= FIRST_SECONDS
+        return self.steady or engine.onset.past
 
     def _ask(self, seconds: float) -> bool:
         """Ask all that run, `seconds` after the last time; whether there is any engine left. Holds
@@ -137,7 +138,8 @@ class Sampler:
             if not engine.running:
                 continue
             if not engine.vcpu.asleep:
-                engine.awake += seconds
+                if not engine.onset.past:
+                    engine.onset.look(seconds, engine.vcpu.last_seen(), engine.retired())
                 if self._is_due(engine):
                     engine.asked = True
                     engine.vcpu.request(REQUEST_SAMPLE)
