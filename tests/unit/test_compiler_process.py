@@ -253,7 +253,7 @@ def test_a_machine_with_its_runtime_in_the_cache_loads_no_llvm() -> None:
 def test_it_ends_when_it_is_idle_and_another_one_starts(
     compiler: CompilerProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(client, "IDLE_SECONDS", 0.05)
+    monkeypatch.setitem(client.IDLE_SECONDS, Kind.REGION, 0.05)
     assert compiler.compile(REGION) is not None
     first, reader = child(compiler), compiler._reader
     assert reader is not None
@@ -277,7 +277,7 @@ def test_who_asks_while_an_idle_process_is_reaped_is_answered_by_the_next_one(
         reapers.put(threading.current_thread())
         assert asked.wait(30)
 
-    monkeypatch.setattr(client, "IDLE_SECONDS", 0.05)
+    monkeypatch.setitem(client.IDLE_SECONDS, Kind.REGION, 0.05)
     monkeypatch.setattr(CompilerProcess, "_reap", slowly)
     assert compiler.compile(REGION) is not None
     reader = reapers.get(timeout=30)
