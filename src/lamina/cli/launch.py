@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
@@ -178,6 +177,8 @@ def opened(parts: Parts, common: Common) -> Iterator[Machine]:
 
 
 def _run_builtin(common: Common) -> int:
+    from importlib import resources
+
     guest = resources.files("lamina.images").joinpath(BUILTIN_GUEST)
     if not guest.is_file():
         raise ImageError("the built-in guest is missing from this installation; install it again")

@@ -19,8 +19,6 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-import zstandard
-
 from lamina.base.bits import U64
 from lamina.base.errors import ImageError
 from lamina.base.units import GIB, MIB, format_size
@@ -191,6 +189,8 @@ def _gunzip(name: str, content: bytes) -> bytes:
 
 def _unzstd(name: str, content: bytes) -> bytes:
     """Fed in small pieces, so that a bomb is seen before it has gone off."""
+    import zstandard  # takes 3 ms, and most kernels need none
+
     unzip = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
     unpacked = bytearray()
     try:
