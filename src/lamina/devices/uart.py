@@ -193,8 +193,8 @@ class Uart(Device):
         value = LSR_EMPTY | self._line_errors
         if self._fifo:
             value |= LSR_READY | self._fifo[0] >> 8
-        if self._fcr & FCR_ENABLE and any(entry > U8 for entry in self._fifo):
-            value |= LSR_FIFO_ERROR
+            if self._fcr & FCR_ENABLE and any(entry > U8 for entry in self._fifo):
+                value |= LSR_FIFO_ERROR
         return value
 
     def _read_msr(self) -> int:
@@ -226,8 +226,7 @@ class Uart(Device):
 
     def _cause(self) -> int:
         """The pending interrupt of the highest priority, as the low bits of IIR."""
-        errors = self._line_status() & (LSR_OVERRUN | LSR_BREAK)
-        if self._ier & IER_LINE and errors:
+        if self._ier & IER_LINE and self._line_status() & (LSR_OVERRUN | LSR_BREAK):
             return IIR_LINE
         if self._ier & IER_RECEIVE and self._fifo:
             full = not self._fcr & FCR_ENABLE or len(self._fifo) >= TRIGGERS[self._fcr >> 6]
