@@ -7,11 +7,10 @@ each base register, so that an access costs one comparison as long as it stays i
 is found holds until the region is left. Base of the writer of regions.
 """
 
-from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.flow import Access
 from lamina.engine.jit.groups import Group
 from lamina.engine.jit.register_writer import RAM, STATE, TLB, RegisterWriter
-from lamina.engine.threaded.layout import DATA_ENTRY, TLB_ENTRIES
 from lamina.ir.graph import Op
 
 NO_PAGE = -1  # what no address is after its low bits are cleared
@@ -40,12 +39,8 @@ class AccessWriter(RegisterWriter):
         raise NotImplementedError
 
     # -- finding the host's address --------------------------------------------------------------
-    def _entry(self, gva: str) -> str:
-        """The TLB entry for an address."""
-        shift = DATA_ENTRY.bit_length() - 1
-        number = self.temp(f"lshr i64 {gva}, {PAGE_SHIFT - shift}")
-        index = self.temp(f"and i64 {number}, {TLB_ENTRIES - 1 << shift}")
-        return self.temp(f"getelementptr inbounds i8, ptr %tlb, i64 {index}")
+    def data_tlb(self) -> str:
+        return "%tlb"
 
     def _tag(self, entry: str, write: bool) -> str:
         field = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 8") if write else entry
@@ -72,7 +67,7 @@ class AccessWriter(RegisterWriter):
             return self._host_in(self.within[0], gva, self.within[1][id(op)])
         if access is not None and self._remembers(access):
             return self._host_in_loop(gva, size, write, call)
-        entry, page = self._entry(gva), self._page(gva, size)
+        entry, page = self.tlb_entry(self.data_tlb(), gva), self._page(gva, size)
         hit = self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
         quick = self.temp(f"getelementptr i8, ptr {self._addend(entry)}, i64 {gva}")
         here, miss, end = self.current, self.label("miss"), self.label("there")
@@ -116,7 +111,7 @@ class AccessWriter(RegisterWriter):
         miss, end = self.label("miss"), self.label("there")
         self.branch(same, end, look, (1, 0))
         self.open(look)
-        entry = self._entry(gva)
+        entry = self.tlb_entry(self.data_tlb(), gva)
         hit = self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
         self.branch(hit, new, miss, (1, 0))
         self.open(new)
@@ -147,7 +142,7 @@ class AccessWriter(RegisterWriter):
 
     def _addend_of(self, group: Group, low: str, page: str) -> str:
         """What leads to the host's addresses of a group, or the region is left."""
-        entry = self._entry(low)
+        entry = self.tlb_entry(self.data_tlb(), low)
         hits = [
             self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
             for write in [False] * group.reads + [True] * group.writes

@@ -18,7 +18,7 @@ from lamina.engine.jit.shape import JUMPS, RETURNS, Loop, Part, parts_of, switch
 from lamina.engine.jit.switch import is_table, perfect_hash, turned
 from lamina.engine.jit.usual import rare_conditions
 from lamina.engine.llvm.lower import result_type, symbol
-from lamina.engine.threaded.layout import CONTENT_OFFSET, TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import CONTENT_OFFSET, FETCH_ENTRY, ThreadedLayout
 from lamina.engine.threaded.region_ir import DECLARATIONS
 from lamina.ir.graph import Op, Routine, Value, Variable
 from lamina.isa.arch import Arch
@@ -348,19 +348,19 @@ class RegionWriter(AccessWriter):
         """Go on only if the page is the one that was compiled; else dispatch to `target`."""
         gva = self._pc_of(number * PAGE_SIZE)
         table = self.temp(f"load ptr, ptr {self.engine_word('tlb_fetch')}{STATE}")
-        index = self.temp(f"and i64 {self.temp(f'lshr i64 {gva}, 12')}, {TLB_ENTRIES - 1}")
-        entry = self.temp(f"getelementptr inbounds [2 x i64], ptr {table}, i64 {index}")
-        mapped = self.temp(f"icmp eq i64 {self.temp(f'load i64, ptr {entry}{TLB}')}, {gva}")
+        entry = self.tlb_entry(table, gva, FETCH_ENTRY)
+        tag = self.temp(f"load i64, ptr {entry}{TLB}")
+        mapped = self.temp(f"icmp eq i64 {tag}, {gva}")
         look, go, out = self.label("mapped"), self.label("same"), self.label("other")
         self.branch(mapped, look, out, (1, 0))
         self.open(look)
         bias_at = self.temp(f"getelementptr inbounds i8, ptr {entry}, i64 8")
         bias = self.temp(f"load i64, ptr {bias_at}{TLB}")
         page = self.temp(f"shl i64 {self.temp(f'sub i64 {gva}, {bias}')}, 3")
-        at = self.temp(f"add i64 {page}, {CONTENT_OFFSET}")
-        content = self.temp(f"load i64, ptr {self.temp(f'inttoptr i64 {at} to ptr')}")
-        number = sorted(self.region.pages).index(number)
-        due_at = self.temp(f"getelementptr inbounds i64, ptr @contents, i64 {number}")
+        address = self.temp(f"add i64 {page}, {CONTENT_OFFSET}")
+        content = self.temp(f"load i64, ptr {self.temp(f'inttoptr i64 {address} to ptr')}")
+        at = sorted(self.region.pages).index(number)
+        due_at = self.temp(f"getelementptr inbounds i64, ptr @contents, i64 {at}")
         # Volatile, or LLVM takes the address of the symbol where it is used, relative to the code:
         # the number is within reach of no code.
         due = self.temp(f"load volatile i64, ptr {due_at}")

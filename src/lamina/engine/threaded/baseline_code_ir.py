@@ -231,9 +231,9 @@ one:
   %handler = load i32, ptr %rec
   %handler.w = sext i32 %handler to i64
   %usual = add i64 %handler.w, ptrtoint (ptr @h.decode to i64)
-  %grouped.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[check]})
-  %grouped = icmp ne i64 %grouped.i, 0
-  %slow = select i1 %grouped, i64 %usual, i64 %slow.0
+  %check.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[check]})
+  %checks = icmp ne i64 %check.i, 0
+  %slow = select i1 %checks, i64 %usual, i64 %slow.0
   call void @baseline_value(ptr %values, i64 {hole[slow]}, i64 %slow)
   %thunk.place = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[thunk]})
   %cold = add i64 %out.i, %thunk.place
@@ -252,8 +252,6 @@ jump:  ; the budget at the target counts from the target's own number
   call void @baseline_value(ptr %values, i64 {hole[rebase]}, i64 %rebase)
   br label %straight
 straight:
-  %check.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[check]})
-  %checks = icmp ne i64 %check.i, 0
   br i1 %checks, label %check, label %code
 check:
   %base.place = call i64 @flag_number(i64 %flags, i64 {BASE_SHIFT})

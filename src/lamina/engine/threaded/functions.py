@@ -7,7 +7,7 @@ instruction was abandoned and the state is exact. Handlers are written by `handl
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.float_ir import FloatWriter
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
-from lamina.engine.threaded.layout import EVENTS, TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import DATA_ENTRY, EVENTS, ThreadedLayout, tlb_place
 from lamina.ir.graph import LEAVING, Op, Routine, Value
 from lamina.isa.arch import TOUCHES, WRITE, Arch
 
@@ -52,15 +52,19 @@ class MemoryWriter(FloatWriter):
     def before_call(self) -> None:
         """Make the state exact before code that may trap or look at the instruction count."""
 
-    def tlb_entry(self, gva: str) -> str:
-        table = self.temp(f"load ptr, ptr {self.engine_word('tlb_data')}")
-        page = self.temp(f"lshr i64 {gva}, 12")
-        index = self.temp(f"and i64 {page}, {TLB_ENTRIES - 1}")
-        return self.temp(f"getelementptr inbounds [4 x i64], ptr {table}, i64 {index}")
+    def data_tlb(self) -> str:
+        """The table in force."""
+        return self.temp(f"load ptr, ptr {self.engine_word('tlb_data')}")
+
+    def tlb_entry(self, table: str, gva: str, size: int = DATA_ENTRY) -> str:
+        """The entry for an address in a table of entries of so many bytes."""
+        shift, mask = tlb_place(size)
+        place = self.temp(f"and i64 {self.temp(f'lshr i64 {gva}, {shift}')}, {mask}")
+        return self.temp(f"getelementptr inbounds i8, ptr {table}, i64 {place}")
 
     def tlb_hit(self, gva: str, size: int, write: bool) -> tuple[str, str]:
         """(hit, host pointer that is valid if hit)."""
-        entry = self.tlb_entry(gva)
+        entry = self.tlb_entry(self.data_tlb(), gva)
         field = self.temp(f"getelementptr inbounds i64, ptr {entry}, i64 1") if write else entry
         tag = self.temp(f"load i64, ptr {field}")
         last = self.temp(f"add i64 {gva}, {size - 1}")

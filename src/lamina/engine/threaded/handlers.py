@@ -171,11 +171,14 @@ class HandlerWriter(MemoryWriter):
         slot = self.slot_pointer("pending")
         return self.temp(f"load atomic i64, ptr {slot} monotonic, align 8")
 
+    def _quiet(self, budget: str) -> str:
+        """Whether no boundary is due at a jump."""
+        return self.temp(f"icmp sgt i64 {budget}, {self._pending()}")
+
     def _unless_quiet(self, budget: str) -> str:
         """Begin what is done where a boundary is due at a jump; the label to go on at elsewhere."""
-        quiet = self.temp(f"icmp sgt i64 {budget}, {self._pending()}")
         go, out = self.label("go"), self.label("out")
-        self.branch(quiet, go, out, (1, 0))
+        self.branch(self._quiet(budget), go, out, (1, 0))
         self.open(out)
         return go
 

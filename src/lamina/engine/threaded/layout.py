@@ -9,7 +9,7 @@ them, a copy of the bytes that were decoded, a number for these, and when they w
 memory.
 """
 
-from lamina.base.bits import PAGE_SIZE, align_up
+from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE, align_up
 from lamina.isa.arch import Arch
 
 RECORD = 16
@@ -107,6 +107,12 @@ COUNTERS = (
     *("full_flushes", "code_flushes", "space_flushes", "page_flushes", "space_changes"),
     *("exceptions", "interrupts", "boundaries", "waits", "posts"),
 )
+
+
+def tlb_place(entry: int) -> tuple[int, int]:
+    """Where an address's entry stands in a TLB's table of entries of so many bytes: what the
+    address is shifted right by, and then masked with."""
+    return PAGE_SHIFT - entry.bit_length() + 1, (TLB_ENTRIES - 1) * entry
 
 
 class ThreadedLayout:

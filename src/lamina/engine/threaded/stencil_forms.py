@@ -61,6 +61,11 @@ def written_places(insn: Insn, file: str) -> list[str | None]:
     return [where[t.attrs["operand"]] if t.name == "operand" else None for t in targets]
 
 
+def general_file(arch: Arch) -> str:
+    """The register file with a hardwired zero; "": there is none."""
+    return next((f.name for f in arch.layout.files.values() if f.zero), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Special:
     """A stencil for some operands only. Places in a record: of a register that is the hardwired
@@ -80,7 +85,7 @@ PLAIN = Special()
 
 def specials(arch: Arch, insn: Insn) -> Iterator[Special]:
     """The special stencils of an instruction."""
-    general = next((f.name for f in arch.layout.files.values() if f.zero), "")
+    general = general_file(arch)
     where, names = places(insn), {op.name for op in insn.routine.body.walk()}
     access, jumps = access_of(insn), "jump" in names
     written = written_places(insn, general)
@@ -92,10 +97,11 @@ def specials(arch: Arch, insn: Insn) -> Iterator[Special]:
     if jumps and written == ["a"]:
         yield Special(".discard", discard="a", mask=0xFF, match=discard(arch))
     for place in dict.fromkeys(read):
-        if place in PLACES[:4] and (jumps or (access and place != access.base) or place == "b"):
-            shift = 8 * PLACES.index(place)
-            if not (access and place == access.base):
-                yield Special(f".zero.{place}", zero=place, mask=0xFF << shift)
+        if place not in PLACES[:4] or (access and place == access.base):
+            continue
+        if jumps or access or place == "b":
+            mask = 0xFF << 8 * PLACES.index(place)
+            yield Special(f".zero.{place}", zero=place, mask=mask)
     if written == ["a"] and "b" in read and not access and not jumps:
         yield Special(".same", same=True, mask=0xFF << _SAME)
 
@@ -103,8 +109,7 @@ def specials(arch: Arch, insn: Insn) -> Iterator[Special]:
 def about_registers(arch: Arch, insn: Insn) -> int:
     """Which general register an instruction changes, and its access, as flags."""
     access, about = access_of(insn), 0
-    general = next((f.name for f in arch.layout.files.values() if f.zero), "")
-    written = written_places(insn, general)
+    written = written_places(insn, general_file(arch))
     if len(written) == 1 and written[0] in PLACES[:4]:
         about |= (PLACES.index(written[0]) + 1) << DESTINATION_SHIFT
     elif written:

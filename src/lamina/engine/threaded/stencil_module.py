@@ -16,12 +16,13 @@ from lamina.engine.threaded.baseline import (
 )
 from lamina.engine.threaded.decoder import Variants, id_of
 from lamina.engine.threaded.handlers import has_static_jump
-from lamina.engine.threaded.layout import DATA_ENTRY, TLB_ENTRIES, ThreadedLayout
+from lamina.engine.threaded.layout import DATA_ENTRY, ThreadedLayout, tlb_place
 from lamina.engine.threaded.runtime_ir import HEAD
 from lamina.engine.threaded.stencil_forms import (
     PLAIN,
     Special,
     access_of,
+    general_file,
     specials,
 )
 from lamina.engine.threaded.stencils import (
@@ -31,6 +32,7 @@ from lamina.engine.threaded.stencils import (
     from_middle,
     middle_word,
     number_in,
+    number_of,
 )
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import CORE_PACK, Arch
@@ -59,13 +61,9 @@ def _jump(
     return [f"  {result} = {call}", f"  ret i64 {result}"]
 
 
-def _hole(name: str) -> str:
-    return f'ptrtoint (ptr @"hole.{name}" to i64)'
-
-
 def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
     """The stencils that are no instructions."""
-    left = f"  %left = add i64 %b, {_hole('done')}"
+    left = f"  %left = add i64 %b, {number_of('done')}"
     own = [f"  %q.i = {number_in('record')}", "  %q = inttoptr i64 %q.i to ptr"]
     bias = f"getelementptr inbounds i8, ptr %s, i64 {layout.at['pc_bias']}"
     return [
@@ -81,7 +79,7 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
         ),
         define(
             MERGE,
-            [f"  %left = add i64 %b, {_hole('rebase')}", *_jump("@taken", budget="%left")],
+            [f"  %left = add i64 %b, {number_of('rebase')}", *_jump("@taken", budget="%left")],
         ),
         define(
             ENTER,
@@ -89,7 +87,7 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
                 f"  %middle = getelementptr inbounds i8, ptr %s, i64 {8 * middle_word(arch)}",
                 f"  %table.p = getelementptr inbounds i8, ptr %s, i64 {layout.at['tlb_data']}",
                 "  %table = load ptr, ptr %table.p",
-                f"  %left = add i64 %b, {_hole('count')}",
+                f"  %left = add i64 %b, {number_of('count')}",
                 *_jump("@next", "%middle", "%left", "poison", table="%table"),
             ],
         ),
@@ -102,7 +100,7 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
                 f"  %target.0 = {number_in('target')}",
                 "  %target = add i64 %bias, %target.0",
                 "  %pc = inttoptr i64 %target to ptr",
-                f"  %left = add i64 %b, {_hole('spent')}",
+                f"  %left = add i64 %b, {number_of('spent')}",
                 *_jump("@dispatch", "%pc", "%left"),
             ],
         ),
@@ -113,15 +111,15 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
 def _check(arch: Arch, write: bool) -> str:
     """Look up the page of all bytes from `low` to `high` of a register. If they are in two, or the
     TLB does not have it, the instruction at hand is done by its handler."""
-    general = next((f.name for f in arch.layout.files.values() if f.zero), "")
+    shift, mask = tlb_place(DATA_ENTRY)
     lines = [
-        f"  %file = getelementptr i8, ptr %x, i64 {_hole('base8')}",
-        f"  %register = getelementptr i8, ptr %file, i64 {from_middle(arch, general)}",
+        f"  %file = getelementptr i8, ptr %x, i64 {number_of('base8')}",
+        f"  %register = getelementptr i8, ptr %file, i64 {from_middle(arch, general_file(arch))}",
         "  %value = load i64, ptr %register",
-        f"  %first = add i64 %value, {_hole('low')}",
-        f"  %last = add i64 %value, {_hole('high')}",
-        "  %number = lshr i64 %last, 7",
-        f"  %index = and i64 %number, {(TLB_ENTRIES - 1) * DATA_ENTRY}",
+        f"  %first = add i64 %value, {number_of('low')}",
+        f"  %last = add i64 %value, {number_of('high')}",
+        f"  %number = lshr i64 %last, {shift}",
+        f"  %index = and i64 %number, {mask}",
         "  %cell = getelementptr i8, ptr %t, i64 %index",
         f"  %tag.p = getelementptr i8, ptr %cell, i64 {8 * write}",
         "  %tag = load i64, ptr %tag.p",

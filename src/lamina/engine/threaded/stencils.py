@@ -21,12 +21,11 @@ Neighbouring accesses about one register may share one look-up (CHECK) of all by
 they are the instruction's second stencil, which finds its page known.
 """
 
-from lamina.base.bits import PAGE_SHIFT
 from lamina.engine.threaded.baseline import OUT_THUNK, SLOW_THUNK
 from lamina.engine.threaded.decoder import places
 from lamina.engine.threaded.handlers import HandlerWriter, static_jump
-from lamina.engine.threaded.layout import DATA_ENTRY, FETCH_ENTRY, TLB_ENTRIES, ThreadedLayout
-from lamina.engine.threaded.stencil_forms import PLAIN, Special
+from lamina.engine.threaded.layout import FETCH_ENTRY, ThreadedLayout
+from lamina.engine.threaded.stencil_forms import PLAIN, Special, general_file
 from lamina.ir.graph import Op, Routine, Value
 from lamina.isa.arch import Arch
 from lamina.isa.insn import Insn
@@ -63,30 +62,21 @@ class StencilWriter(HandlerWriter):
         self._thunks: set[str] = set()
 
     # -- holes ---------------------------------------------------------------------------------
-    def hole(self, name: str) -> str:
-        """The number in a hole, as an operand of 64 bits."""
-        return f'ptrtoint (ptr @"hole.{name}" to i64)'
-
     def _operand(self, name: str) -> str:
         if name == "insn":
             raise NoStencilError(name)
-        return self.hole(self.places[name])
+        return number_of(self.places[name])
 
     def register_pointer(self, file: str, index: str) -> str:
         head, _, rest = index.partition('"hole.')
         if not head.startswith("ptrtoint"):
             return super().register_pointer(file, index)
         place = "a" if self._special.same and rest[0] == "b" else rest[0]
-        base = self.temp(f"getelementptr i8, ptr %x, i64 {self.hole(place + '8')}")
+        base = self.temp(f"getelementptr i8, ptr %x, i64 {number_of(place + '8')}")
         return self.temp(f"getelementptr i8, ptr {base}, i64 {from_middle(self.arch, file)}")
 
-    def tlb_entry(self, gva: str) -> str:
-        return self.temp(f"getelementptr i8, ptr %t, i64 {self._table_place(gva, DATA_ENTRY)}")
-
-    def _table_place(self, gva: str, size: int) -> str:
-        """Where the entry of an address stands in a TLB's table of entries of that size."""
-        shifted = self.temp(f"lshr i64 {gva}, {PAGE_SHIFT - size.bit_length() + 1}")
-        return self.temp(f"and i64 {shifted}, {(TLB_ENTRIES - 1) * size}")
+    def data_tlb(self) -> str:
+        return "%t"
 
     def _place(self, index: Value) -> str:
         """The place in a record of the operand that names a register; "": none does."""
@@ -188,7 +178,7 @@ class StencilWriter(HandlerWriter):
         return self.temp(f"load i64, ptr {self.slot_pointer('pending')}")
 
     def _spent(self) -> str:
-        return self.temp(f"add i64 %b, {self.hole('spent')}")
+        return self.temp(f"add i64 %b, {number_of('spent')}")
 
     # -- leaving -------------------------------------------------------------------------------
     def _tail(self, callee: str, second: str, budget: str, traits: str = "") -> None:
@@ -212,12 +202,10 @@ class StencilWriter(HandlerWriter):
         itself, so that the host predicts where it goes on for each by itself."""
         left, pointer = self._spent(), self.temp(f"inttoptr i64 {pc} to ptr")
         go, far, found = self.label("go"), self.label("far"), self.label("found")
-        quiet = self.temp(f"icmp sgt i64 {left}, {self._pending()}")
-        self.branch(quiet, go, far, (1, 0))
+        self.branch(self._quiet(left), go, far, (1, 0))
         self.open(go)
         table = self.temp(f"load ptr, ptr {self.engine_word('tlb_fetch')}")
-        place = self._table_place(pc, FETCH_ENTRY)
-        entry = self.temp(f"getelementptr inbounds i8, ptr {table}, i64 {place}")
+        entry = self.tlb_entry(table, pc, FETCH_ENTRY)
         tag = self.temp(f"load i64, ptr {entry}")
         base = self.temp(f"and i64 {pc}, -4096")
         hit = self.temp(f"icmp eq i64 {tag}, {base}")
@@ -240,10 +228,9 @@ class StencilWriter(HandlerWriter):
             return
         go, out = self.label("go"), self.label("out")
         if not self._second:
-            quiet = self.temp(f"icmp sgt i64 {self._spent()}, {self._pending()}")
-            self.branch(quiet, go, out, (1, 0))
+            self.branch(self._quiet(self._spent()), go, out, (1, 0))
             self.open(go)
-        self._tail("@taken", "ptr %x", self.temp(f"add i64 %b, {self.hole('rebase')}"))
+        self._tail("@taken", "ptr %x", self.temp(f"add i64 %b, {number_of('rebase')}"))
         if not self._second:
             self.open(out)
             self._leave_by(OUT_THUNK)
@@ -300,8 +287,13 @@ def from_middle(arch: Arch, file: str) -> int:
 
 def middle_word(arch: Arch) -> int:
     """The word of the state from which the host reaches the general registers by 8 bits."""
-    general = next((f.name for f in arch.layout.files.values() if f.zero), None)
+    general = general_file(arch)
     return arch.layout.file_base[general] + 16 if general else 0
+
+
+def number_of(hole: str) -> str:
+    """The number in a hole that 32 bits hold, as an operand."""
+    return f'ptrtoint (ptr @"hole.{hole}" to i64)'
 
 
 def number_in(name: str) -> str:

@@ -9,9 +9,8 @@ that were filled, so that a flush (`flush_ir`) resets these and touches nothing 
 
 Memory is zero at first, which the outermost two entries of a table may not be: tag 0 belongs to the
 first, or to an access in the last that wraps around the end of the address space. A data entry's
-last word is 1, a code entry's is neither 0 nor all ones, if the log has it (it is even, and one that
-is 0 after all may be in the log twice). See `runtime_ir`
-for the notation.
+last word is 1, a code entry's is neither 0 nor all ones, if the log has it (it is even, and one
+that is 0 after all may be in the log twice). See `runtime_ir` for the notation.
 """
 
 from lamina.engine.threaded.layout import ThreadedLayout
