@@ -1,7 +1,9 @@
 """What is to be compiled, and who is told, with a compiler process that is a stand-in."""
 
 import threading
+import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from lamina.engine.code.image import CodeImage
 from lamina.engine.code.store import CodeStore
 from lamina.engine.compiler.protocol import Request
 from lamina.engine.jit import service as module
+from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.library import Compiled, RegionLibrary
 from lamina.engine.jit.request import ENTRY
@@ -154,3 +157,30 @@ def test_whoever_waits_for_all_does_not_wait_for_more_heat(
     process.answer()
     waiting.join()
     assert len(answers) == 1
+
+
+def test_vcpus_that_ask_at_once_share_one_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(path: Path) -> Heat:
+        time.sleep(0.05)
+        return Heat(path)
+
+    store = CodeStore(tmp_path, 1 << 20)
+    monkeypatch.setattr(module, "Heat", slowly)
+    monkeypatch.setattr(module, "code_store", lambda kind: store)
+    monkeypatch.setattr(module, "code_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "_heat", cache(module._heat.__wrapped__))
+    monkeypatch.setattr(module, "_service", cache(module._service.__wrapped__))
+    found: list[CompilerService] = []
+    vcpus = [
+        threading.Thread(target=lambda: found.append(module.compiler_service(RISCV64, False)))
+        for _ in range(4)
+    ]
+    for vcpu in vcpus:
+        vcpu.start()
+    for vcpu in vcpus:
+        vcpu.join()
+    store.close()
+    assert len(found) == 4
+    assert len({id(one) for one in found}) == 1

@@ -71,8 +71,9 @@ class JitEngine(ThreadedEngine):
         if self._service is None:
             from lamina.engine.jit.service import compiler_service
 
-            self._service = service = compiler_service(self.arch, self._alone)
-            self._regions_of = service.library.generation
+            service = compiler_service(self.arch, self._alone)
+            self._regions_of = service.library.generation  # before others see that there is one
+            self._service = service
         return self._service
 
     @cached_property

@@ -32,6 +32,7 @@ INSTRUCTIONS_A_REGION = 25  # what a region costs beside its instructions, in in
 STARTUP_SECONDS = 0.35  # of CPU time, until a compiler process is ready
 FIRST_GUESS = 0.0002  # seconds an instruction
 LEARNED = 1000  # instructions that make the first guess forgotten
+_MAKING = threading.Lock()  # guards the making of services: vCPUs may want theirs at once
 
 Done = Callable[[Compiled | None], None]
 
@@ -53,11 +54,17 @@ def _heat(arch: Arch) -> Heat:
 
 
 @cache
-def compiler_service(arch: Arch, alone: bool) -> "CompilerService":
-    """The process's service, with the library of the user's; `alone`: for machines of one vCPU."""
+def _service(arch: Arch, alone: bool) -> "CompilerService":
     version = code_version(arch) + (" alone" if alone else "")
     library = RegionLibrary(version, runtime(arch).resolve, code_store("regions"))
     return CompilerService(arch, library, _heat(arch), alone)
+
+
+def compiler_service(arch: Arch, alone: bool) -> "CompilerService":
+    """The process's service, with the library of the user's; `alone`: for machines of one vCPU. Any
+    thread may call it."""
+    with _MAKING:
+        return _service(arch, alone)
 
 
 class CompilerService:
