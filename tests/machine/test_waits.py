@@ -237,10 +237,11 @@ def test_a_guest_that_sleeps_does_nothing(
 
 @pytest.mark.parametrize("kind", ["exit", "sbi"])
 def test_a_traced_guest_sleeps_and_wakes_likewise(build: Build, tmp_path: Path, kind: str) -> None:
-    """A trace has calls and exits come out to the machine: each is told."""
+    """A trace has calls and exits come out to the machine: each is told. A vCPU that the host held
+    up finds its interrupt there and does not sleep: of 60 sleeps, a busy host leaves a part."""
     source = f"""{start(2)}
 work: bnez a0, second; li s1, 20; li t0, 34; csrw sie, t0
-1:  rdtime t0; addi t0, t0, 300; csrw stimecmp, t0
+1:  rdtime t0; li t1, 10000; add t0, t0, t1; csrw stimecmp, t0
 2:  wfi; csrr t0, sip; andi t0, t0, 32; beqz t0, 2b
     li t0, -1; csrw stimecmp, t0; li a0, 2; {SEND}
 3:  wfi; csrr t0, sip; andi t0, t0, 2; beqz t0, 3b
@@ -255,7 +256,7 @@ second: csrwi sie, 2
     m = build(source, cpus=2, firmware="none", trace={kind}, trace_file=events)
     assert m.run(timeout=60) == Outcome("poweroff")
     text = events.read_text()
-    assert text.count("IDLE") >= 40 if kind == "exit" else text.count("send_ipi(") == 40
+    assert text.count("IDLE") >= 10 if kind == "exit" else text.count("send_ipi(") == 40
 
 
 def test_an_interrupt_on_its_way_is_part_of_a_saved_state(build: Build) -> None:
