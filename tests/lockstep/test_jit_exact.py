@@ -195,6 +195,58 @@ REWRITES = """
 3:  addi a2, a2, -1
     bnez a2, 1b
 """
+DOWNWARDS = f"""
+    li a0, {DATA + 0x3000 - 8}
+    li a1, {DATA + 0x5003}
+    li a2, 900
+1:  ld a3, 0(a0)
+    xor a4, a4, a3
+    sd a4, -8(a0)
+    sw a2, 0(a1)
+    addi a0, a0, -8
+    addi a1, a1, -20
+    addi a2, a2, -1
+    bnez a2, 1b
+"""
+SUMS = f"""
+    li s0, 12
+2:  li a0, {DATA}
+    li a1, {DATA + 0x2FF8}
+    li a2, 0
+    li a3, 150
+1:  slli a4, a2, 3
+    add a4, a4, a0
+    ld a5, 0(a4)
+    sh1add a6, a2, a1
+    lhu a7, 0(a6)
+    add a5, a5, a7
+    sd a5, 16(a4)
+    sh a5, 2(a6)
+    addi a2, a2, 3
+    addi a3, a3, -1
+    bnez a3, 1b
+    addi s0, s0, -1
+    bnez s0, 2b
+"""
+SEARCHES = f"""
+    li a0, {DATA + 0xF80}
+    li a1, 77
+    sb a1, 700(a0)
+    sb a1, 100(a0)
+    li s0, 9
+2:  mv a2, a0
+1:  lbu a3, 0(a2)
+    beq a3, a1, 3f
+    addi a2, a2, 1
+    lbu a4, 4(a2)
+    sb a4, 1600(a2)
+    bltu a2, a1, 4f
+    j 1b
+3:  addi s1, s1, 1
+4:  addi a0, a0, 61
+    addi s0, s0, -1
+    bnez s0, 2b
+"""
 PROGRAMS = {
     name.lower(): source
     for name, source in list(globals().items())

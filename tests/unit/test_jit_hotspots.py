@@ -2,7 +2,15 @@
 
 from regions import PAGE_SIZE, pages_of_code
 
-from lamina.engine.jit.hotspots import FIRST_LOOK, OLD_ENOUGH, TOO_OLD, HotSpots, Spot
+from lamina.engine.jit.hotspots import (
+    FIRST_LOOK,
+    OLD_ENOUGH,
+    RECURRING,
+    SHORTEST,
+    TOO_OLD,
+    HotSpots,
+    Spot,
+)
 from lamina.engine.jit.outline import OutlineDecoder
 from lamina.engine.jit.region import MAX_STRAIGHT, PageView
 from lamina.isa.riscv import RISCV64
@@ -55,6 +63,22 @@ def test_a_place_is_looked_at_when_it_was_seen_a_few_times() -> None:
     assert pages.sample(HEAD) is None  # what ran lately is not known yet
     assert pages.forgotten == [FIRST]
     assert pages.samples_until_due(HEAD) == OLD_ENOUGH
+
+
+def test_samples_of_earlier_runs_count_twice_for_all_of_a_region() -> None:
+    """What is hot in many places is compiled as soon as one of them is seen again."""
+    now, again = Pages(cost=0.004), Pages(cost=0.004)  # a sample's time an instruction
+    again.earlier = 2
+    late, soon = now.samples_until_due(HEAD), again.samples_until_due(HEAD)
+    assert RECURRING == 2
+    assert soon < late
+
+
+def test_short_code_without_a_loop_is_not_worth_coming_in() -> None:
+    body = "addi a0, a0, 1\n" * (SHORTEST - 2)
+    assert Pages(body + "ret").samples_until_due(0, 200) == 200
+    assert Pages(body + "nop\n ret").samples_until_due(0, 200) < 20
+    assert Pages(LOOP).samples_until_due(HEAD, 200) < 20
 
 
 def test_everything_is_due_at_once_for_tests() -> None:
@@ -193,6 +217,7 @@ def test_the_time_before_a_return_is_the_time_of_the_function_that_was_called() 
     pages.spots.note_call(16, 20, pages.page_of)  # and now to two places
     assert pages.spots.returned_from(20, pages.page_of) is None
     assert pages.spots.returned_from(PAGE_SIZE * 9, pages.page_of) is None
+    assert pages.spots.returned_from(9, pages.page_of) is None
 
 
 def test_where_a_region_was_left_in_its_middle_the_way_back_is_compiled() -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 MAX_WAITING = 4_096  # requests
 # Without work, by what was wanted last. Where a region was hot there will be more; a pack is wanted
 # while a guest boots, and what is hot is not looked for until it has.
-IDLE_SECONDS = {Kind.RUNTIME: 0.4, Kind.REGION: 1.5}
+IDLE_SECONDS = {Kind.RUNTIME: 0.4, Kind.REGION: 30.0}
 CLOSE_SECONDS = 5.0  # for the child to end when its pipe is closed, before it is killed
 
 # -P: no module is taken from the current folder.

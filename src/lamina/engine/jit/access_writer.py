@@ -56,7 +56,7 @@ class AccessWriter(RegisterWriter):
         see to it that it may lie across pages."""
         return self.temp(f"and i64 {gva}, {-PAGE_SIZE | size - 1}")
 
-    def _host(self, op: Op, write: bool, call: str) -> str:
+    def host(self, op: Op, write: bool, call: str) -> str:
         """A host pointer to what an operation accesses, if need be by a call of the runtime."""
         size, gva = op.attrs["size"], self.use(op.args[0])
         access = self.member.access
@@ -135,13 +135,14 @@ class AccessWriter(RegisterWriter):
             else:
                 last = self.temp(f"add i64 {low}, {span - 1}")
                 page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
-                addend = self._addend_of(group, low, page)
+                addend = self.addend_of(group, low, page, self.aside())
             group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
         # At constant distances, so that LLVM sees what lies side by side.
         return self.temp(f"getelementptr i8, ptr {group.base}, i64 {distance - group.low}")
 
-    def _addend_of(self, group: Group, low: str, page: str) -> str:
-        """What leads to the host's addresses of a group, or the region is left."""
+    def addend_of(self, group: Group, low: str, page: str, other: str) -> str:
+        """What leads to the host's addresses of a group in a page, if that is in the TLB; else go
+        on at a label."""
         entry = self.tlb_entry(self.data_tlb(), low)
         hits = [
             self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
@@ -150,7 +151,7 @@ class AccessWriter(RegisterWriter):
         hit = hits[0] if len(hits) == 1 else self.temp(f"and i1 {hits[0]}, {hits[1]}")
         addend = self._addend(entry)
         go = self.label("go")
-        self.branch(hit, go, self.aside(), (1, 0))
+        self.branch(hit, go, other, (1, 0))
         self.open(go)
         return addend
 
@@ -162,7 +163,7 @@ class AccessWriter(RegisterWriter):
         look, end = self.label("look"), self.label("there")
         self.branch(same, end, look, (1, 0))
         self.open(look)
-        addend = self._addend_of(group, low, page)
+        addend = self.addend_of(group, low, page, self.aside())
         self.out(f"store i64 {page}, ptr {name}.page")
         self.out(f"store ptr {addend}, ptr {name}.base")
         self.open(end)
@@ -171,7 +172,7 @@ class AccessWriter(RegisterWriter):
     # -- operations ------------------------------------------------------------------------------
     def op_load(self, op: Op) -> None:
         size, gva = op.attrs["size"], self.use(op.args[0])
-        pointer = self._host(op, False, f"@region_read(ptr %s, i64 {gva}")
+        pointer = self.host(op, False, f"@region_read(ptr %s, i64 {gva}")
         text = f"load i{8 * size}, ptr {pointer}, align 1{RAM}"
         self.bind(op.results[0], self.temp(text))
 
@@ -179,11 +180,11 @@ class AccessWriter(RegisterWriter):
         size, gva, value = op.attrs["size"], self.use(op.args[0]), self.use(op.args[1])
         wide = value if size == 8 else self.temp(f"zext i{8 * size} {value} to i64")
         call = f"@region_write(ptr %s, i64 {gva}, i64 {wide}"
-        pointer = self._host(op, True, call)
+        pointer = self.host(op, True, call)
         self.out(f"store i{8 * size} {value}, ptr {pointer}, align 1{RAM}")
 
     def atomic_pointer(self, op: Op) -> str:
-        return self._host(op, True, f"@region_pointer(ptr %s, i64 {self.use(op.args[0])}")
+        return self.host(op, True, f"@region_pointer(ptr %s, i64 {self.use(op.args[0])}")
 
     def op_rmw(self, op: Op) -> None:
         if not self.alone:

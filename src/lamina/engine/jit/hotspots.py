@@ -23,9 +23,12 @@ from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
 WORTH = 2.0
 FIRST_LOOK = 3  # samples
+RECURRING = 2  # samples that one in an earlier run counts for: what comes back will come again
 SMALL = 30  # instructions: no region is worth a look before one of these would be compiled
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
 NEVER = 1 << 30
+SHORTEST = 32  # instructions of a region that has no loop
+MAX_CALLS = 4096  # of which the bytes are remembered
 MAX_CALLED = 8  # places that a call by a pointer is remembered to go to
 
 
@@ -35,6 +38,12 @@ def samples_worth(seconds: float) -> float:
 
 
 PageOf = Callable[[int], int]  # the address of a code page by its guest page number; 0: unknown
+
+
+def is_worth_entering(region: Region[Step]) -> bool:
+    """Whether a region gains more than it costs to come into it and out again, which takes as long
+    as some ten instructions of baseline code."""
+    return region.loops or len(region.members) >= SHORTEST
 
 
 @dataclass(eq=False, slots=True)
@@ -90,6 +99,7 @@ class HotSpots:
         # Where calls by a pointer went, by the code page and offset of the call: the code page, its
         # distance in guest pages, the offset.
         self._called: dict[tuple[int, int], dict[tuple[int, int, int], None]] = {}
+        self._calls: dict[bytes, Step | None] = {}  # the call that some bytes end with
 
     def clear(self) -> None:
         """All code pages are gone."""
@@ -134,20 +144,14 @@ class HotSpots:
         """The call that ends at an address, in a code page, and its offset."""
         if back % 2:
             return None
-        decoder, source = self._decoder, self._view(page).source
         end = back % PAGE_SIZE or PAGE_SIZE
-
-        def at(offset: int) -> Step | None:
-            if offset < 0:
-                return None
-            length = decoder.arch.insn_length
-            return instruction_at(decoder.decode, length, {0: source}.get, offset)
-
-        for offset in range(end - 2, max(0, end - MAX_LENGTH) - 1, -2):
-            m = at(offset)
-            if m is not None and offset + m.length == end and m.links:
-                return offset, settled(offset, m, at)
-        return None
+        before = self._view(page).source[max(0, end - 2 * MAX_LENGTH) : end]
+        if before not in self._calls:
+            if len(self._calls) >= MAX_CALLS:
+                self._calls.clear()
+            self._calls[before] = _last_call(self._decoder, before)
+        found = self._calls[before]
+        return None if found is None else (end - found.length, found)
 
     def sample(self, pc: int, page_of: PageOf, weight: int = 1) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
@@ -157,8 +161,7 @@ class HotSpots:
         if page == 0:
             return None
         key = (page, offset)
-        known = self._seen.get(key)
-        count = (self._before(page, offset) if known is None else known) + weight
+        count = self._samples(page, offset) + weight
         self._seen[key] = count
         covering = self._covering(page, offset)
         if covering is not None and not covering.done:
@@ -195,12 +198,10 @@ class HotSpots:
             ]
 
         region = form_region(self._decoder, find, offset, called)
-        if region is None:
+        if region is None or not (self._eager or is_worth_entering(region)):
             self._due[key] = NEVER
             return None
-        heat = sum(
-            self._seen.get((pages[o >> PAGE_SHIFT], o % PAGE_SIZE), 0) for o in region.members
-        )
+        heat = sum(self._samples(pages[o >> PAGE_SHIFT], o % PAGE_SIZE) for o in region.members)
         if not self._eager:
             wanted = samples_worth(self._cost(len(region.members)))
             if heat < wanted:
@@ -222,6 +223,11 @@ class HotSpots:
             self._spots.setdefault(covered, []).append(spot)
         return spot
 
+    def _samples(self, page: int, offset: int) -> int:
+        """Of a place, in this run and in earlier ones."""
+        known = self._seen.get((page, offset))
+        return RECURRING * self._before(page, offset) if known is None else known
+
     def _covering(self, page: int, offset: int) -> Spot | None:
         """The newest spot whose region holds the instruction there."""
         for spot in reversed(self._spots.get(page, ())):
@@ -240,3 +246,18 @@ class HotSpots:
                 age = 0
             ages.append(age)
         return min(ages) >= OLD_ENOUGH
+
+
+def _last_call(decoder: OutlineDecoder, code: bytes) -> Step | None:
+    """The call that some bytes end with."""
+
+    def at(offset: int) -> Step | None:
+        if offset < 0:
+            return None
+        return instruction_at(decoder.decode, decoder.arch.insn_length, {0: code}.get, offset)
+
+    for offset in range(len(code) - 2, max(0, len(code) - MAX_LENGTH) - 1, -2):
+        m = at(offset)
+        if m is not None and offset + m.length == len(code) and m.links:
+            return settled(offset, m, at)
+    return None

@@ -40,6 +40,8 @@ class RegisterWriter(MemoryWriter):
     def prepare_registers(self) -> None:
         """Called once before anything is written."""
         self.registers: set[tuple[str, int]] = set()
+        self.keeps = False  # all variables are as the state is, everywhere but in loops
+        self.at_hand = 0  # registers, as bits, of which that is so in this block
         self._files = list(self.layout.files)
         self._halves: dict[str, str] = {}  # the double whose lower half an integer is
         self._doubles: dict[str, str] = {}  # the same bits as double, by 64-bit integer
@@ -60,6 +62,14 @@ class RegisterWriter(MemoryWriter):
             for index in range(self.layout.files[file].count)
             if bits >> 64 * i + index & 1
         ]
+
+    def bring(self, bits: int) -> None:
+        """Have registers in their variables: outside of loops, they may only be in the state."""
+        if self.loop is None and not self.keeps:
+            for file, index in self.named(bits & ~self.at_hand):
+                if index or not self.layout.files[file].zero:
+                    self.load_register(file, index)
+            self.at_hand |= bits
 
     def load_register(self, file: str, index: int) -> None:
         """From the state to the variable."""

@@ -22,6 +22,7 @@ from lamina.engine.jit.outline import Step, outline_decoder
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.request import encode
 from lamina.engine.statistics import RegionStatistics
+from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.isa.arch import Arch
 
@@ -50,14 +51,15 @@ class Job:
 
 @cache
 def _heat(arch: Arch) -> Heat:
-    return Heat(code_folder() / f"heat-{arch.name}")
+    return Heat(code_folder() / f"heat-{arch.name}", code_version(arch))
 
 
 @cache
 def _service(arch: Arch, alone: bool) -> "CompilerService":
     version = code_version(arch) + (" alone" if alone else "")
-    library = RegionLibrary(version, runtime(arch).resolve, code_store("regions"))
-    return CompilerService(arch, library, _heat(arch), alone)
+    heat, store, visits = _heat(arch), code_store("regions"), ThreadedLayout(arch).visits
+    library = RegionLibrary(version, runtime(arch).resolve, store, visits, heat.is_vain)
+    return CompilerService(arch, library, heat, alone)
 
 
 def compiler_service(arch: Arch, alone: bool) -> "CompilerService":

@@ -21,11 +21,12 @@ MAX_LOOP_STORES = 400  # that leaving it on all its ways takes
 
 @dataclass(eq=False, slots=True)
 class Loop:
-    """A small loop: its blocks by first offset, the registers that it writes, and by which ones it
-    accesses memory most."""
+    """A small loop: its blocks by first offset, the registers that it writes, all that it has to do
+    with, and by which ones it accesses memory most."""
 
     parts: frozenset[int]
     writes: int
+    uses: int = 0
     bases: frozenset[tuple[str, int]] = frozenset()
 
 
@@ -137,15 +138,12 @@ def switch_of(m: Decoded) -> int | None:
 def _find_loops(region: Region[Decoded], parts: dict[int, Part]) -> None:
     """Set small loops apart, the largest that are small enough first. What they write is read
     where control leaves, so it must be at hand."""
-    before: dict[int, list[int]] = {first: [] for first in parts}
-    for part in parts.values():
-        for s in part.successors:
-            before[s].append(part.first)
+    before = predecessors(parts)
     found = []
     for part in parts.values():
         for head in part.successors:
             if head <= part.first:
-                blocks = _loop_blocks(parts, before, head, part.first)
+                blocks = loop_blocks(parts, before, head, part.first, MAX_LOOP)
                 if blocks is not None:
                     found.append(blocks)
     for blocks in sorted(found, key=len, reverse=True):
@@ -160,17 +158,29 @@ def _find_loops(region: Region[Decoded], parts: dict[int, Part]) -> None:
         offsets = [o for b in sorted(blocks) for o in parts[b].offsets]
         accesses = [a for o in offsets if (a := region.members[o].access) is not None]
         bases = Counter((a.file, a.index) for a in accesses).most_common(MAX_BASES)
-        loop = Loop(blocks, changes, frozenset(base for base, _ in bases))
+        uses = changes
+        for o in offsets:
+            uses |= region.members[o].reads
+        loop = Loop(blocks, changes, uses, frozenset(base for base, _ in bases))
         for b in blocks:
             parts[b].loop = loop
             parts[b].reads |= loop.writes
 
 
-def _loop_blocks(
-    parts: dict[int, Part], before: dict[int, list[int]], head: int, tail: int
+def predecessors(parts: dict[int, Part]) -> dict[int, list[int]]:
+    """From where each block is reached."""
+    before: dict[int, list[int]] = {first: [] for first in parts}
+    for part in parts.values():
+        for s in part.successors:
+            before[s].append(part.first)
+    return before
+
+
+def loop_blocks(
+    parts: dict[int, Part], before: dict[int, list[int]], head: int, tail: int, most: int
 ) -> frozenset[int] | None:
     """The blocks from which the jump at `tail` back to `head` is reached without passing `head`;
-    None if they are too many, or returns are among them."""
+    None if they have too many instructions, or returns are among them."""
     blocks, work, size = {head}, [tail], len(parts[head].offsets)
     while work:
         b = work.pop()
@@ -178,10 +188,10 @@ def _loop_blocks(
             continue
         blocks.add(b)
         size += len(parts[b].offsets)
-        if b == RETURNS or size > MAX_LOOP:
+        if b == RETURNS or size > most:
             return None
         work += before[b]
-    return frozenset(blocks) if size <= MAX_LOOP else None
+    return frozenset(blocks) if size <= most else None
 
 
 def _find_live(parts: dict[int, Part]) -> None:

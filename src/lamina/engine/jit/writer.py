@@ -1,26 +1,27 @@
 """A region as one LLVM function `i64 (state, record, budget)`, to be entered at its entries.
 
-An entry loads the registers that may be read before they are written. The budget is counted per
-block and looked at on backward jumps. Control that moves into another guest page checks there, in
-the fetch TLB, that the page is the one that was compiled. Where an instruction's rare case comes
-up, or a shared check fails, the region is left at that instruction and the threaded engine goes on.
+The budget is counted per block and looked at on backward jumps. Control that moves into another
+guest page checks there, in the fetch TLB, that the page is the one that was compiled. Where an
+instruction's rare case comes up, or a shared check fails, the region is left at that instruction
+and the threaded engine goes on.
 """
 
 from dataclasses import dataclass
 
 from lamina.base.bits import PAGE_SIZE
-from lamina.engine.jit.access_writer import NO_PAGE, AccessWriter
+from lamina.engine.jit.entry_writer import EntryWriter
 from lamina.engine.jit.flow import Decoded, jump_distance
 from lamina.engine.jit.groups import group_within, groups_of
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.register_writer import METADATA, STATE, TLB
-from lamina.engine.jit.shape import JUMPS, RETURNS, Loop, Part, parts_of, switch_of
+from lamina.engine.jit.shape import JUMPS, RETURNS, Loop, Part, parts_of, predecessors, switch_of
+from lamina.engine.jit.strides import Cycle, cycles_of
 from lamina.engine.jit.switch import is_table, perfect_hash, turned
 from lamina.engine.jit.usual import rare_conditions
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded.layout import CONTENT_OFFSET, FETCH_ENTRY, ThreadedLayout
 from lamina.engine.threaded.region_ir import DECLARATIONS
-from lamina.ir.graph import Op, Routine, Value, Variable
+from lamina.ir.graph import Op, Routine, Variable
 from lamina.isa.arch import Arch
 
 RUNTIME = """
@@ -44,7 +45,6 @@ declare dso_local i64 @remote_post(ptr, i64, i64, i64)
 """
 
 NOWHERE = -1 << 63  # before all instructions
-COMMON_FROM = 4  # entries: so many load together what most of them need
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class _Aside:
     loop: Loop | None
 
 
-class RegionWriter(AccessWriter):
+class RegionWriter(EntryWriter):
     """Writes one region."""
 
     def __init__(
@@ -78,14 +78,18 @@ class RegionWriter(AccessWriter):
         super().__init__(region.members[start].routine, arch, layout)
         self.prepare_registers()
         self.prepare_accesses()
+        self.prepare_loops()
         self.name = name
         self.region = region
         self.alone = region.alone
         self.offset = start
         self.member: Decoded = region.members[start]
-        self._parts = parts_of(region)
-        self._part = self._parts[start]
-        self._head: list[str] = []
+        self.parts = parts_of(region)
+        self.keeps = self.has_few_registers()
+        self._before = predecessors(self.parts)
+        self.cycles = cycles_of(region, self.parts)
+        self._part = self.parts[start]
+        self.head: list[str] = []
         self._retired = 0  # since the budget variable was last written
         self._edges: dict[_Edge, str] = {}
         self._asides: list[_Aside] = []
@@ -99,21 +103,31 @@ class RegionWriter(AccessWriter):
         for condition in rare:
             self.learn_not(condition)
         self.facts.keep()
-        for part in self._parts.values():
+        for part in self.parts.values():
+            if not self._follows(part):
+                self.at_hand = 0
             self._part, self.loop = part, part.loop
             self.facts.forget()
             if part.first in (RETURNS, JUMPS):
                 self._switch(part)
             else:
                 self._block(part)
+        for cycle in dict.fromkeys(self.cycles.values()):
+            self._cycle(cycle)
         self._tails()
         body, self.lines = self.lines, []
-        self._entries()
-        return "\n".join([*self._prologue(rare), *self.lines, *body, "}"])
+        self.entries()
+        return "\n".join([*self.prologue(rare), *self.lines, *body, "}"])
+
+    def _follows(self, part: Part) -> bool:
+        """Whether a block is only reached from the one that was written last, which is in no loop
+        either."""
+        alone = self._before[part.first] == [self._part.first] and self.loop is None is part.loop
+        return alone and part.first not in self.region.entries
 
     def _block(self, part: Part) -> None:
         self.groups = groups_of(self.region, part, list(self.layout.files))
-        self.open(f"o{part.first}")
+        self.open(f"{'o' if self.cycle is None else 'free.'}{part.first}")
         for offset in part.offsets:
             self._instruction(offset)
             if self.closed:
@@ -124,6 +138,18 @@ class RegionWriter(AccessWriter):
             self._go(following)
         self._retired = 0
 
+    def _cycle(self, cycle: Cycle) -> None:
+        """A loop once more, without checks."""
+        self.loop = self.parts[cycle.head].loop
+        self.offset = cycle.head
+        self.top(cycle)
+        self.cycle = cycle
+        for first in cycle.parts:
+            self._part = self.parts[first]
+            self.facts.forget()
+            self._block(self._part)
+        self.cycle = None
+
     def _switch(self, part: Part) -> None:
         """A block that all returns or computed jumps go through, to where they probably go."""
         if not part.successors:
@@ -131,12 +157,12 @@ class RegionWriter(AccessWriter):
         self.offset = NOWHERE  # the budget is looked at here, for all ways
         self.open(f"o{part.first}")
         target = self.temp("load i64, ptr %target.v")
-        self._check_budget(target)
+        self.check_budget(target)
         distance = self.temp(f"sub i64 {target}, %page")
         other = self.label("other")
         self._choose(distance, part.successors, other)
         self.open(other)
-        self._dispatch(target)
+        self.dispatch(target)
 
     def _choose(self, distance: str, offsets: list[int], other: str) -> None:
         """Go on at one of several offsets, or at a label."""
@@ -165,14 +191,16 @@ class RegionWriter(AccessWriter):
         self._names = {}
         self._serial += 1
         for v in self.routine.variables:
-            self._head.append(f"{self.variable(v)} = alloca i{v.width}")
+            self.head.append(f"{self.variable(v)} = alloca i{v.width}")
             self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
         # An entry must get on: it has no way out before it has done something.
         rare = self.member.restartable and offset not in self.region.entries
         way = self.label("rare") if rare else ""
         self.escape, self.escapes = way, False
+        self.bring(self.member.reads)
         self.within = group_within(self.routine) if rare and not self.member.access else None
         self.block(self.routine.body)
+        self.at_hand |= self.member.changes
         if self.escapes and way:
             self._asides.append(_Aside(way, offset, self._retired, self.loop))
         if self.closed:
@@ -180,7 +208,7 @@ class RegionWriter(AccessWriter):
         self._retired += 1
         if self.member.ends:
             self._flush_budget()
-            self._dispatch(self._pc_of(offset + self.member.length))
+            self.dispatch(self.pc_of(offset + self.member.length))
 
     def _flush_budget(self) -> None:
         if self._retired and not self.closed:
@@ -192,111 +220,6 @@ class RegionWriter(AccessWriter):
         spent = self._retired + more
         return self.temp(f"sub i64 {now}, {spent}") if spent else now
 
-    def _prologue(self, rare: list[Value]) -> list[str]:
-        at = self.engine.at
-        head = f'define preserve_nonecc i64 @"{self.name}"(ptr %s, ptr %r, i64 %b) nounwind'
-        lines = [
-            head + self.strictness() + " {",
-            "entry:",
-            "%bud = alloca i64",
-            "store i64 %b, ptr %bud",
-            "%target.v = alloca i64",
-            f"%bias.p = getelementptr inbounds i8, ptr %s, i64 {at['pc_bias']}",
-            f"%bias = load i64, ptr %bias.p{STATE}",
-            "%r.i = ptrtoint ptr %r to i64",
-            "%r.s = lshr i64 %r.i, 3",
-            "%pc.start = add i64 %bias, %r.s",
-            f"%page.entry = and i64 %pc.start, {-PAGE_SIZE}",
-            *self._where_entered(),
-            f"%page = and i64 %page.first, {-PAGE_SIZE}",  # which it is: LLVM should know
-            f"%tlb.p = getelementptr inbounds i8, ptr %s, i64 {at['tlb_data']}",
-            f"%tlb = load ptr, ptr %tlb.p{STATE}",
-            *self._head,
-        ]
-        for name in self.recent:
-            lines += [f"{name}.page = alloca i64", f"store i64 {NO_PAGE}, ptr {name}.page"]
-            lines += [f"{name}.base = alloca ptr", f"store ptr null, ptr {name}.base"]
-        for file, index in sorted(self.registers):
-            lines.append(f"{self.local(file, index)} = alloca {self.local_type(file)}")
-        lines += self._unless_rare(rare)
-        entries = self.region.entries
-        if len(entries) == 1:
-            return [*lines, "br label %e0"]
-        written, self.lines = self.lines, []
-        self._load(self._common())
-        loads, self.lines = self.lines, written
-        lines += loads
-        cases = " ".join(f"i32 {i}, label %e{i}" for i in range(1, len(entries)))
-        return [*lines, f"switch i32 %which, label %e0 [ {cases} ]"]
-
-    def _unless_rare(self, conditions: list[Value]) -> list[str]:
-        """Where one of the conditions holds, only the instruction at the entry is done, and not by
-        the region."""
-        if not conditions:
-            return []
-        written, self.lines = self.lines, []
-        for i, condition in enumerate(conditions):
-            self._names = {}
-            self._write_value(condition)
-            self.branch(self.use(condition), "rarely", f"usual{i}.entry", (0, 1))
-            self.open(f"usual{i}.entry")
-        self.close("br label %usually")
-        self.open("rarely")
-        self._tail("@step_one", f"ptr {self.temp('inttoptr i64 %pc.start to ptr')}", "%b")
-        self.open("usually")
-        check, self.lines = self.lines, written
-        return check
-
-    def _write_value(self, value: Value) -> None:
-        """A value of slots and constants."""
-        for argument in value.op.args:
-            self._write_value(argument)
-        self.op(value.op)
-
-    def _where_entered(self) -> list[str]:
-        """Which entry it is, if there are several, and from that the address of page 0."""
-        lines = [
-            "%which.p = getelementptr inbounds i8, ptr %r, i64 8",
-            "%which = load i32, ptr %which.p",
-        ]
-        distances = {e & -PAGE_SIZE for e in self.region.entries}
-        if len(distances) == 1:
-            lines = lines if len(self.region.entries) > 1 else []
-            return [*lines, f"%page.first = sub i64 %page.entry, {distances.pop()}"]
-        return [
-            *lines,
-            "%distance.p = getelementptr inbounds i32, ptr @distances, i32 %which",
-            "%distance.n = load i32, ptr %distance.p",
-            "%distance = sext i32 %distance.n to i64",
-            "%page.first = sub i64 %page.entry, %distance",
-        ]
-
-    def _entries(self) -> None:
-        """The blocks that load what an entry needs, beside what is loaded for all."""
-        self.loop = None
-        for i, offset in enumerate(self.region.entries):
-            self.closed = True
-            self.open(f"e{i}")
-            self._load(self._parts[offset].live & ~self._common())
-            self.close(f"br label %o{offset}")
-
-    def _common(self) -> int:
-        """The registers that most of several entries need."""
-        lives = [self._parts[e].live for e in self.region.entries]
-        if len(lives) < COMMON_FROM:
-            return 0
-        everywhere = 0
-        for live in lives:
-            everywhere |= live
-        bits = (1 << b for b in range(everywhere.bit_length()) if everywhere >> b & 1)
-        return sum(b for b in bits if sum(bool(live & b) for live in lives) * 2 > len(lives))
-
-    def _load(self, bits: int) -> None:
-        """Load registers from the state."""
-        for file, index in self.named(bits):
-            if (file, index) in self.registers:
-                self.load_register(file, index)
-
     def _tails(self) -> None:
         """The shared blocks at the end: checked ways to blocks, exits."""
         self._retired = 0
@@ -304,49 +227,57 @@ class RegionWriter(AccessWriter):
             self.loop = edge.loop
             self.open(label)
             inside = edge.target in self.region.members
-            if not inside or self._parts[edge.target].loop is not edge.loop:
+            if not inside or self.parts[edge.target].loop is not edge.loop:
                 self.flush()
                 self.loop = None
             if not inside:
-                self._dispatch(self._pc_of(edge.target))
+                self.dispatch(self.pc_of(edge.target))
                 continue
             for page in edge.pages:
                 self._check_page(page, edge.target)
             if edge.back:
-                self._check_budget(self._pc_of(edge.target))
+                self.check_budget(self.pc_of(edge.target))
+            if self.parts[edge.target].loop is not edge.loop and not self.keeps:
+                self.come_into(self.parts[edge.target])
             self.close(f"br label %o{edge.target}")
+        for cycle in dict.fromkeys(self.cycles.values()):
+            self._ends_of_passes(cycle)
         for aside in self._asides:
             self.open(aside.label)
             self._retired, self.loop = aside.retired, aside.loop
             self.out(f"store i64 {self.budget()}, ptr %bud")
-            self._dispatch(self._pc_of(aside.offset), "@resume")
+            # Whose handler goes on behind it: a region that is to take over must begin there.
+            behind = self.pc_of(aside.offset + self.region.members[aside.offset].length)
+            self.out(f"store i64 {behind}, ptr {self.engine_word('left_to')}{STATE}")
+            self.dispatch(self.pc_of(aside.offset), "@resume")
         for (loop, callee), number in self._outs.items():
             self.loop = loop
             self.open(f"out{number}")
             self.flush()
             target = self.temp("load ptr, ptr %target.v")
-            self._tail(callee, f"ptr {target}", self.temp("load i64, ptr %bud"))
+            if callee == "@dispatch":
+                self.out(f"store ptr {target}, ptr {self.engine_word('left_to')}{STATE}")
+            self.tail(callee, f"ptr {target}", self.temp("load i64, ptr %bud"))
         self.loop = None
         if self.leaves:
             self.open("leave")
             left = self.temp(f"load i64, ptr {self.engine_word('left_budget')}")
-            self._tail("@left", "ptr null", left)
+            self.tail("@left", "ptr null", left)
 
-    def _check_budget(self, target: str) -> None:
-        """Go on if nothing is pending; else dispatch to an address."""
-        now = self.temp("load i64, ptr %bud")
-        pointer = self.slot_pointer("pending")
-        pending = self.temp(f"load atomic i64, ptr {pointer} monotonic, align 8{STATE}")
-        quiet = self.temp(f"icmp sgt i64 {now}, {pending}")
-        go, out = self.label("quiet"), self.label("busy")
-        self.branch(quiet, go, out, (1, 0))
-        self.open(out)
-        self._dispatch(target)
-        self.open(go)
+    def _ends_of_passes(self, cycle: Cycle) -> None:
+        """From the end of a loop to its head: with checks, and without."""
+        self.loop = self.parts[cycle.head].loop
+        self.open(f"end.{cycle.head}")
+        self.end_of_free_pass(cycle)
+        self.open(f"back.{cycle.head}")
+        self.end_of_pass(cycle, f"checked.{cycle.head}")
+        self.open(f"checked.{cycle.head}")
+        self.check_budget(self.pc_of(cycle.head))
+        self.close(f"br label %o{cycle.head}")
 
     def _check_page(self, number: int, target: int) -> None:
         """Go on only if the page is the one that was compiled; else dispatch to `target`."""
-        gva = self._pc_of(number * PAGE_SIZE)
+        gva = self.pc_of(number * PAGE_SIZE)
         table = self.temp(f"load ptr, ptr {self.engine_word('tlb_fetch')}{STATE}")
         entry = self.tlb_entry(table, gva, FETCH_ENTRY)
         tag = self.temp(f"load i64, ptr {entry}{TLB}")
@@ -367,7 +298,7 @@ class RegionWriter(AccessWriter):
         same = self.temp(f"icmp eq i64 {content}, {due}")
         self.branch(same, go, out, (1, 0))
         self.open(out)
-        self._dispatch(self._pc_of(target))
+        self.dispatch(self.pc_of(target))
         self.open(go)
 
     # -- leaving -----------------------------------------------------------------------------------
@@ -376,10 +307,16 @@ class RegionWriter(AccessWriter):
         loop = self.loop
         if offset not in self.region.members:
             return self._edges.setdefault(_Edge(offset, (), False, loop), self._new("exit"))
-        after = self._parts[offset]
+        after = self.parts[offset]
         back = offset <= self.offset
+        cycle = self.cycles.get(self._part.first)
+        if self.cycle is not None and offset in self.cycle.parts:
+            return f"{'end' if offset == self.cycle.head else 'free'}.{offset}"
+        if cycle is not None and offset == cycle.head:
+            return f"back.{offset}"
         pages = tuple(sorted(after.pages - self._part.known - self._part.pages))
-        if not back and not pages and (loop is None or after.loop is loop):
+        alike = after.loop is loop or (loop is None and self.keeps)
+        if not back and not pages and alike:
             return f"o{offset}"
         return self._edges.setdefault(_Edge(offset, pages, back, loop), self._new("to"))
 
@@ -389,11 +326,7 @@ class RegionWriter(AccessWriter):
     def _go(self, offset: int) -> None:
         self.close(f"br label %{self._way(offset)}")
 
-    def _tail(self, callee: str, second: str, budget: str) -> None:
-        call = f"musttail call preserve_nonecc i64 {callee}(ptr %s, {second}, i64 {budget})"
-        self.close(f"ret i64 {self.temp(call)}")
-
-    def _dispatch(self, pc: str, callee: str = "@dispatch") -> None:
+    def dispatch(self, pc: str, callee: str = "@dispatch") -> None:
         """Leave the region, to go on at a guest-virtual address; the budget is up to date."""
         self.out(f"store i64 {pc}, ptr %target.v")
         number = self._outs.setdefault((self.loop, callee), len(self._outs))
@@ -417,11 +350,11 @@ class RegionWriter(AccessWriter):
     def variable(self, v: Variable) -> str:
         return f"%i{self._serial}.{v.number}"
 
-    def _pc_of(self, offset: int) -> str:
+    def pc_of(self, offset: int) -> str:
         return self.temp(f"add i64 %page, {offset}")
 
     def _pc(self) -> str:
-        return self._pc_of(self.offset)
+        return self.pc_of(self.offset)
 
     def _icount(self) -> str:
         end = self.temp(f"load i64, ptr {self.slot_pointer('icount_end')}{STATE}")
@@ -443,7 +376,7 @@ class RegionWriter(AccessWriter):
         self.out(f"store i64 {int(op.attrs['reason'])}, ptr {self.engine_word('exit_code')}")
         self.op_pending(op)
         self.out(f"store i64 {self.budget(1)}, ptr %bud")
-        self._dispatch(self._pc_of(self.offset + self.member.length))
+        self.dispatch(self.pc_of(self.offset + self.member.length))
 
     def op_jump(self, op: Op) -> None:
         self.out(f"store i64 {self.budget(1)}, ptr %bud")
@@ -457,21 +390,21 @@ class RegionWriter(AccessWriter):
 
     def _unless_at(self, target: str, due: int) -> None:
         """Dispatch to where a jump goes if that is not where it should."""
-        same = self.temp(f"icmp eq i64 {target}, {self._pc_of(due)}")
+        same = self.temp(f"icmp eq i64 {target}, {self.pc_of(due)}")
         go, other = self.label("due"), self.label("elsewhere")
         self.branch(same, go, other, (1, 0))
         self.open(other)
-        self._dispatch(target)
+        self.dispatch(target)
         self.open(go)
 
     def _indirect(self, target: str) -> None:
         """A jump to an address from a register: likely to behind one of the region's own calls, or
         to a case of a `switch`."""
         by = switch_of(self.member)
-        if by is None or not self._parts[by].successors:
-            self._dispatch(target)
+        if by is None or not self.parts[by].successors:
+            self.dispatch(target)
             return
-        if self._parts[by].loop is not self.loop:
+        if self.parts[by].loop is not self.loop:
             self.flush()
         self.out(f"store i64 {target}, ptr %target.v")
         self.close(f"br label %o{by}")
@@ -486,10 +419,11 @@ class RegionWriter(AccessWriter):
 
 def region_module(name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout) -> str:
     """An LLVM module of one region. The numbers of its pages' contents, which only the process
-    knows that runs it, are the addresses of symbols `content.DISTANCE`."""
+    knows that runs it, are the addresses of symbols `content.DISTANCE`; so is `visits`, where a
+    vCPU counts how often the region is entered."""
     writer = RegionWriter(name, region, arch, layout)
     text = writer.text()
-    symbols = [f'@"content.{page}"' for page in sorted(region.pages)]
+    symbols = [*(f'@"content.{page}"' for page in sorted(region.pages)), "@visits"]
     cells = ", ".join(f"i64 ptrtoint (ptr {symbol} to i64)" for symbol in symbols)
     numbers = [f"{symbol} = external dso_local global i8" for symbol in symbols]
     numbers.append(f"@contents = internal constant [{len(symbols)} x i64] [{cells}]")

@@ -19,8 +19,8 @@ from lamina.engine.vcpu import REQUEST_SAMPLE, REQUEST_STOP, VCpu
 
 SECONDS_A_SAMPLE = 0.004
 STEADY = 4  # samples in that time for who counts them
-FEW, MANY = 4, 40  # useful samples that make them come more often, useless ones less often
-MAX_WEIGHT = 8
+FEW, MANY = 2, 40  # useful samples that make them come more often, useless ones less often
+MAX_WEIGHT = 4
 IDLE_SECONDS = 0.02  # between looks whether a vCPU runs
 
 
