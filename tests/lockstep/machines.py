@@ -12,7 +12,6 @@ from lamina.engine.jit import service as jit
 from lamina.engine.jit.heat import Heat
 from lamina.engine.jit.library import RegionLibrary
 from lamina.engine.lockstep import Engine, Side
-from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 from lamina.isa.disasm import Disassembler
 from lamina.isa.riscv import RISCV64
@@ -43,10 +42,8 @@ def nothing_compiled(alone: bool = False) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         store = CodeStore(Path(folder), 1 << 24)
         resolve = jit.runtime(RISCV64).resolve
-        heat, visits = Heat(Path(folder) / "heat"), ThreadedLayout(RISCV64).visits
-        version = jit.code_version(RISCV64)
-        library = RegionLibrary(version, resolve, store, visits, heat.is_vain)
-        service = jit.CompilerService(RISCV64, library, heat, alone)
+        library = RegionLibrary(jit.code_version(RISCV64), resolve, store)
+        service = jit.CompilerService(RISCV64, library, Heat(Path(folder) / "heat"), alone)
         with mock.patch.object(jit, "compiler_service", lambda arch, alone: service):
             yield
         store.close()

@@ -31,34 +31,6 @@ def test_the_next_run_counts_on(tmp_path: Path) -> None:
     assert Heat(tmp_path / "cache" / "heat").before(DIGEST, 8) == 2
 
 
-def test_places_of_no_use_are_remembered_for_the_engine_that_found_them(tmp_path: Path) -> None:
-    first = Heat(tmp_path / "heat", "one")
-    first.add(DIGEST, 8, 5)
-    first.add(DIGEST, 10, 5)
-    first.give_up(DIGEST, 8)
-    first.add(DIGEST, 8, 5)
-    first.drop(DIGEST, 8)
-    assert first.is_vain(DIGEST, 8)
-    assert not first.is_vain(DIGEST, 10)
-    assert not first.is_vain(DIGEST, 12)
-    assert first.before(DIGEST, 8) == 0
-    first.save()
-    same, other = Heat(tmp_path / "heat", "one"), Heat(tmp_path / "heat", "two")
-    assert same.is_vain(DIGEST, 8)
-    assert not other.is_vain(DIGEST, 8)
-    assert same.before(DIGEST, 10) == other.before(DIGEST, 10) == 5
-
-
-def test_they_are_the_last_to_be_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_ROWS", 4)
-    heat = Heat(tmp_path / "heat")
-    heat.give_up(DIGEST, 8)
-    for offset in range(20, 60, 2):
-        heat.add(DIGEST, offset, 9)
-    heat.save()
-    assert Heat(tmp_path / "heat").is_vain(DIGEST, 8)
-
-
 def test_a_disk_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     heat = Heat(tmp_path / "file" / "heat")

@@ -220,7 +220,7 @@ def test_the_time_before_a_return_is_the_time_of_the_function_that_was_called() 
     assert pages.spots.returned_from(9, pages.page_of) is None
 
 
-def test_where_a_region_was_left_in_its_middle_the_way_back_is_compiled() -> None:
+def test_where_a_region_was_left_in_its_middle_all_is_compiled_again() -> None:
     source = "1: addi a0, a0, -1\n addi a1, a1, 1\n addi a2, a2, 1\n bnez a0, 1b\n 2: j 2b"
     pages = Pages(source, eager=True)
     whole = pages.sample(0)
@@ -233,7 +233,14 @@ def test_where_a_region_was_left_in_its_middle_the_way_back_is_compiled() -> Non
     assert rest is not None
     assert rest.region is not None
     assert not rest.region.grouped
-    assert set(rest.region.members) == {8, 12}  # at 0 and 16 the other one is entered
+    assert set(rest.region.members) == {0, 4, 8, 12, 16}
+    assert {0, 8} <= set(rest.region.entries)
+    # A region that another process has compiled is not known here.
+    other = Pages(source, eager=True)
+    again = other.spots.sample(8, other.page_of, middle=True)
+    assert again is not None
+    assert again.region is not None
+    assert not again.region.grouped
 
 
 def test_the_rest_of_long_straight_code_is_as_hot_as_its_beginning() -> None:

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[CodeStore]:
 
 
 def library(store: CodeStore, version: str = "1") -> RegionLibrary:
-    return RegionLibrary(version, resolve, store, visits=0)
+    return RegionLibrary(version, resolve, store)
 
 
 def numbers(one: RegionLibrary, r: Region) -> dict[int, int]:

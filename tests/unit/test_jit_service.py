@@ -55,7 +55,7 @@ def service(tmp_path: Path) -> CompilerService:
         raise CodeError(f"there is no {name}")
 
     store = CodeStore(tmp_path, 1 << 20)
-    return CompilerService(RISCV64, RegionLibrary("1", resolve, store, visits=0))
+    return CompilerService(RISCV64, RegionLibrary("1", resolve, store))
 
 
 def submit(service: CompilerService, number: int = 0, heat: int = 1) -> list[Compiled | None]:
@@ -162,9 +162,9 @@ def test_whoever_waits_for_all_does_not_wait_for_more_heat(
 def test_vcpus_that_ask_at_once_share_one_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(path: Path, version: str) -> Heat:
+    def slowly(path: Path) -> Heat:
         time.sleep(0.05)
-        return Heat(path, version)
+        return Heat(path)
 
     store = CodeStore(tmp_path, 1 << 20)
     monkeypatch.setattr(module, "Heat", slowly)

@@ -24,7 +24,7 @@ from lamina.engine.threaded.layout import (
     PAGE_RECORDS,
     RECORD,
 )
-from lamina.engine.threaded.sampler import SAMPLER, SECONDS_A_SAMPLE, RegionSeen
+from lamina.engine.threaded.sampler import SAMPLER, RegionSeen
 from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
 from lamina.isa.arch import Arch
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:  # what regions need is imported at the first sample: no boot 
     from lamina.engine.jit.region import PageView
     from lamina.engine.jit.service import CompilerService
 
-JUDGED = 8  # samples of a region after which its visits are looked at; seconds that they must
-SHORTEST_VISIT = 40e-9  # take on average: half of that is spent on coming in and going out
 MAX_REWRITTEN = 16  # times that the code of a page may change and be looked at again at once,
 REWRITTEN_SECONDS = 2.0  # and how often after that
 
@@ -58,7 +56,6 @@ class JitEngine(ThreadedEngine):
         self._rewritten: dict[int, tuple[int, float]] = {}  # code pages: how often, when last
         self._again = False  # the last sample found no code page
         self._sample_seconds = 0.0
-        self._visits: dict[int, list[int]] = {}  # of regions by address: samples, the first count
         self._tiers: Counter[str] = Counter()  # samples, by what the record there leads to
         self._alone = False  # until it is known to be
         self._service: CompilerService | None = None  # from the first sample on
@@ -146,8 +143,6 @@ class JitEngine(ThreadedEngine):
         linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
         SAMPLER.note(not linked)
         if linked:
-            if page:
-                self._judge(page, pc % PAGE_SIZE)
             if page == 0 and not self._again:  # not in the fetch TLB: look at what runs next
                 self.vcpu.request(REQUEST_SAMPLE)
             self._again = page == 0
@@ -159,30 +154,12 @@ class JitEngine(ThreadedEngine):
             self._identify(page)
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
-        if self._compiler.heat.is_vain(self._digest(page), pc % PAGE_SIZE):
-            return
-        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight)
+        middle = self._left() == (pc, True)
+        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight, middle)
         if not self.eager:
             self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)
         if spot is not None:
             self._submit(spot)
-
-    def _judge(self, page: int, offset: int) -> None:
-        """A sample found the vCPU where a region is entered: if by now its visits are known to be
-        so short that coming and going is most of them, baseline code is better."""
-        library, heat = self._compiler.library, self._compiler.heat
-        region = library.by_address.get(self._leads_to(page, offset))
-        if region is None or region.floats or self.eager:
-            return
-        visits = int(self.vcpu.words[self.layout.visits // 8 + region.visits])
-        seen = self._visits.setdefault(region.address, [0, visits])
-        seen[0] += SAMPLER.weight
-        seconds = seen[0] * SECONDS_A_SAMPLE
-        if seen[0] >= JUDGED and seconds < SHORTEST_VISIT * (visits - seen[1]):
-            for content, place in region.places():
-                heat.give_up(library.digest(content), place)
-            library.retire(region)
-            self._forget(page)
 
     def _spent_at(self) -> int:
         """The guest-virtual address of the code that a sample's time goes to, as far as that is
@@ -196,10 +173,16 @@ class JitEngine(ThreadedEngine):
             page = 0 if called is None else self._page_of(called >> PAGE_SHIFT)
             if page and called is not None and not self._is_linked(page, called % PAGE_SIZE):
                 return called
-        left = self.vcpu.words[self.layout.at["left_to"] // 8]
+        left, _ = self._left()
         if left and self._leads_into_region(pc) and self._page_of(left >> PAGE_SHIFT):
             return pc if self._leads_into_region(left) else left
         return pc
+
+    def _left(self) -> tuple[int, bool]:
+        """Where a region was left to since the last one was entered, and whether in its middle:
+        where a rare case came up, or a check that accesses share failed."""
+        left = int(self.vcpu.words[self.layout.at["left_to"] // 8])
+        return left & -2, left & 1 != 0
 
     def _leads_into_region(self, pc: int) -> bool:
         page = self._page_of(pc >> PAGE_SHIFT)
@@ -268,7 +251,6 @@ class JitEngine(ThreadedEngine):
             ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = 0
         self._ready.clear()
         self._spots.clear()
-        self._visits.clear()
         self._regions_of = generation
         mine = [e for e in SAMPLER.running() if isinstance(e, JitEngine)]
         others = (e._regions_of for e in mine if e._service is self._service)

@@ -48,12 +48,6 @@ class EntryWriter(LoopWriter):
             *self._where_entered(),
             f"%left.p = getelementptr inbounds i8, ptr %s, i64 {at['left_to']}",
             f"store i64 0, ptr %left.p{STATE}",
-            f"%visits.at = getelementptr inbounds i64, ptr @contents, i64 {len(self.region.pages)}",
-            "%visits.n = load volatile i64, ptr %visits.at",
-            "%visits.p = getelementptr inbounds i8, ptr %s, i64 %visits.n",
-            f"%visits = load i64, ptr %visits.p{STATE}",
-            "%visits.more = add i64 %visits, 1",
-            f"store i64 %visits.more, ptr %visits.p{STATE}",
             f"%page = and i64 %page.first, {-PAGE_SIZE}",  # which it is: LLVM should know
             f"%tlb.p = getelementptr inbounds i8, ptr %s, i64 {at['tlb_data']}",
             f"%tlb = load ptr, ptr %tlb.p{STATE}",

@@ -47,7 +47,7 @@ class Decoded:
     are all registers that may be written. `makes`: it puts the pc plus a distance into a register;
     `by`: where its jump goes. `access` is set if there is just one access to memory, at a register
     plus a constant. `restartable`: it may be begun again where a rare case comes up, because
-    nothing was changed before. `floats`: it calculates with floating point."""
+    nothing was changed before."""
 
     bits: int
     length: int
@@ -65,7 +65,6 @@ class Decoded:
     by: Place | None
     access: Access | None
     restartable: bool
-    floats: bool
 
     def to(self, distance: int) -> "Decoded":
         """The same, whose computed jump probably goes so far."""
@@ -126,13 +125,7 @@ class Decoder:
             by,
             _access(routine),
             restartable(routine),
-            calculates_floats(routine),
         )
-
-
-def calculates_floats(routine: Routine) -> bool:
-    """Whether there is an operation of the host's FPU in a routine."""
-    return any(callee.name in HOST_INSTRUCTIONS for callee in routine.callees())
 
 
 def lowerable(routine: Routine) -> Routine | None:

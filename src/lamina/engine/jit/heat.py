@@ -25,18 +25,14 @@ LEAST = 2  # samples that are worth a row
 _DIGITS = 32  # of a page's digest
 _LONGEST = 9  # digits of a number
 
-VAIN = 0  # instead of samples, of a place whose region was of no use
-_VERSION = "version"  # begins the first line: what the engine was that found places of no use
-
 Place = tuple[str, int]  # a page's digest (its first digits), an offset
 
 
 class Heat:
     """Samples by place, in a file if there is a path. Any thread may call it."""
 
-    def __init__(self, path: Path | None = None, version: str = "") -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._version = version
         self._lock = threading.Lock()  # guards all below
         self._rows = self._read()
         self._changed = False
@@ -47,22 +43,10 @@ class Heat:
         """The samples of a place in earlier runs, and so far in this one."""
         return self._rows.get((digest[:_DIGITS], offset), 0)
 
-    def is_vain(self, digest: str, offset: int) -> bool:
-        """Whether a region that began there was of no use."""
-        return self._rows.get((digest[:_DIGITS], offset)) == VAIN
-
-    def give_up(self, digest: str, offset: int) -> None:
-        """A region that begins there is of no use, now and in later runs of this engine."""
-        with self._lock:
-            self._rows[digest[:_DIGITS], offset] = VAIN
-            self._changed = True
-
     def add(self, digest: str, offset: int, samples: int) -> None:
         """A place was seen again."""
         place = (digest[:_DIGITS], offset)
         with self._lock:
-            if self._rows.get(place) == VAIN:
-                return
             self._rows[place] = min(self._rows.get(place, 0) + samples, MAX_HEAT)
             self._changed = True
             if len(self._rows) >= 2 * MAX_ROWS:
@@ -77,9 +61,7 @@ class Heat:
     def drop(self, digest: str, offset: int) -> None:
         """A place is compiled: from now on it is found in the store."""
         with self._lock:
-            if self._rows.get((digest[:_DIGITS], offset), VAIN) != VAIN:
-                del self._rows[digest[:_DIGITS], offset]
-                self._changed = True
+            self._changed |= self._rows.pop((digest[:_DIGITS], offset), None) is not None
 
     def save(self) -> None:
         """Write the file, if something changed; a disk that cannot be written is no error."""
@@ -89,16 +71,13 @@ class Heat:
             path = self._path
             self._changed = False
             rows = self._hottest()
-        worth = [row for row in rows if row[1] >= LEAST or row[1] == VAIN]
-        text = f"{_VERSION} {self._version}\n" + "".join(
-            f"{digest} {offset} {heat}\n" for (digest, offset), heat in worth
-        )
+        worth = [row for row in rows if row[1] >= LEAST]
+        text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in worth)
         with suppress(OSError):
             write_whole(path, text.encode())
 
     def _hottest(self) -> list[tuple[Place, int]]:
-        rows = sorted(self._rows.items(), key=lambda row: -(row[1] or MAX_HEAT))
-        return rows[:MAX_ROWS]
+        return sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
 
     def _read(self) -> dict[Place, int]:
         rows: dict[Place, int] = {}
@@ -109,14 +88,12 @@ class Heat:
         except (OSError, ValueError):
             return rows
         odd = 0
-        same = bool(lines) and lines[0] == f"{_VERSION} {self._version}"
-        for line in lines[1:] if lines and lines[0].startswith(_VERSION) else lines:
+        for line in lines:
             words = line.split()
             numbers = [int(w) for w in words[1:] if w.isdecimal() and len(w) <= _LONGEST]
             whole = len(words) == 3 == len(numbers) + 1 and len(words[0]) == _DIGITS
             if whole and numbers[0] < PAGE_SIZE:
-                if numbers[1] != VAIN or same:
-                    rows[words[0], numbers[0]] = min(numbers[1], MAX_HEAT)
+                rows[words[0], numbers[0]] = min(numbers[1], MAX_HEAT)
             else:
                 odd += 1
         if odd:

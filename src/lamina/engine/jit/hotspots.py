@@ -50,22 +50,19 @@ def is_worth_entering(region: Region[Step]) -> bool:
 class Spot:
     """A region to be compiled, and the code pages that it was made from, by distance. `heat`: the
     samples of its instructions so far; `done`: it is compiled, or will never be. `covers`: which
-    half-words of each code page begin its instructions, as bits; `heads`: its entries."""
+    half-words of each code page begin its instructions, as bits."""
 
     region: Region[Step] | None  # None when it is done
     pages: dict[int, int]
     heat: int
     done: bool = False
     covers: dict[int, int] = field(default_factory=dict)
-    heads: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert self.region is not None
-        places = (self.covers, self.region.members), (self.heads, self.region.entries)
-        for bits, offsets in places:
-            for offset in offsets:
-                page = self.pages[offset >> PAGE_SHIFT]
-                bits[page] = bits.get(page, 0) | 1 << offset % PAGE_SIZE // 2
+        for offset in self.region.members:
+            page = self.pages[offset >> PAGE_SHIFT]
+            self.covers[page] = self.covers.get(page, 0) | 1 << offset % PAGE_SIZE // 2
 
     def finish(self) -> None:
         """It is compiled, or will never be."""
@@ -153,9 +150,12 @@ class HotSpots:
         found = self._calls[before]
         return None if found is None else (end - found.length, found)
 
-    def sample(self, pc: int, page_of: PageOf, weight: int = 1) -> Spot | None:
+    def sample(
+        self, pc: int, page_of: PageOf, weight: int = 1, middle: bool = False
+    ) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
-        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE."""
+        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE; `middle`:
+        a region was left there in its middle."""
         first, offset = pc >> PAGE_SHIFT, pc % PAGE_SIZE
         page = page_of(first)
         if page == 0:
@@ -178,15 +178,7 @@ class HotSpots:
             page = pages[number] = page_of(first + number)
             if not page:
                 return None
-            view = self._view(page)
-            heads = covering.heads.get(page, 0) if covering is not None else 0
-            if not heads:
-                return view
-            # Control left a region in its middle: it goes back at the next entry.
-            start = offset if number == 0 else -1
-            return PageView(
-                view.source, lambda o: view.ran(o) and (o == start or not heads >> o // 2 & 1)
-            )
+            return self._view(page)
 
         def called(call: int) -> list[int]:
             at = first + (call >> PAGE_SHIFT)
@@ -215,8 +207,9 @@ class HotSpots:
             key_rest = (rest, region.cut % PAGE_SIZE)
             self._seen[key_rest] = self._seen.get(key_rest, 0) + heat
         self._due[key] = 8 * count  # in case that it gets lost with its page
-        # Where a region was left in its middle, shared checks of accesses seem to fail.
-        region.grouped = covering is None
+        # Where a region was left in its middle, shared checks of accesses seem to fail. What takes
+        # over is all of it again: control would go from one to the other at each entry.
+        region.grouped = covering is None and not middle
         pages = {n: pages[n] for n in {o >> PAGE_SHIFT for o in region.members} | {*region.pages}}
         spot = Spot(region, pages, heat)
         for covered in spot.covers:

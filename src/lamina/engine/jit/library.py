@@ -24,11 +24,9 @@ from lamina.engine.code.store import CodeStore
 from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
 from lamina.engine.jit.request import ENTRY
-from lamina.engine.threaded.layout import VISITS
 
 log = logging.getLogger(__name__)
 ABOUT = "about"  # the symbol of its description
-VISIT = "visits"  # the symbol for where its visits are counted
 CONTENT = "content."  # with a page's distance: the symbol for the number of its contents
 MAX_BYTES = 128 << 20  # of regions in memory
 MAX_NUMBERS = 1 << 20  # of different pages; beyond, what is new is not compiled
@@ -45,13 +43,6 @@ class Compiled:
     entries: tuple[int, ...]
     contents: dict[int, int]
     code_bytes: int
-    floats: bool
-    visits: int  # the number of the counter of how often it is entered
-
-    def places(self) -> Iterator[tuple[int, int]]:
-        """The number of the contents of its page, and the offset there, of each entry."""
-        for entry in self.entries:
-            yield self.contents[entry >> PAGE_SHIFT], entry & (1 << PAGE_SHIFT) - 1
 
     def entries_in(self, content: int) -> Iterator[tuple[int, int]]:
         """(number, offset in the page) of each entry in pages with these contents."""
@@ -63,25 +54,23 @@ class Compiled:
 @dataclass(frozen=True, slots=True)
 class _About:
     """A region's description: pages' digests by distance, entries, whether accesses are grouped,
-    whether it calculates with floating point, a digest of which instructions it has and of where
-    its computed jumps go."""
+    a digest of which instructions it has and of where its computed jumps go."""
 
     pages: dict[int, str]
     entries: tuple[int, ...]
     grouped: bool
-    floats: bool
     members: str
 
     def encode(self) -> bytes:
         pages = {str(n): digest for n, digest in sorted(self.pages.items())}
-        return json.dumps([pages, self.entries, self.grouped, self.floats, self.members]).encode()
+        return json.dumps([pages, self.entries, self.grouped, self.members]).encode()
 
     @classmethod
     def decode(cls, raw: bytes) -> "_About":
         try:
-            pages, entries, grouped, floats, members = json.loads(raw)
+            pages, entries, grouped, members = json.loads(raw)
             digests = {int(n): str(digest) for n, digest in pages.items()}
-            about = cls(digests, tuple(entries), bool(grouped), bool(floats), str(members))
+            about = cls(digests, tuple(entries), bool(grouped), str(members))
             whole = all(isinstance(e, int) and e >> PAGE_SHIFT in about.pages for e in entries)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CodeError(f"a region without a description: {error}") from None
@@ -93,22 +82,10 @@ class _About:
 class RegionLibrary:
     """All regions of one architecture that are known. Any thread may call it."""
 
-    def __init__(
-        self,
-        version: str,
-        resolve: Callable[[str], int],
-        store: CodeStore,
-        visits: int,
-        is_vain: Callable[[str, int], bool] = lambda digest, offset: False,
-    ) -> None:
-        """`visits`: where a vCPU's block has its counters of visits; `is_vain`: whether a region
-        that begins at an offset of a page, by its digest, is of no use."""
+    def __init__(self, version: str, resolve: Callable[[str], int], store: CodeStore) -> None:
         self._version = version  # what else the code depends on: Lamina, LLVM, the CPU
         self._resolve = resolve
         self._store = store
-        self._is_vain = is_vain
-        self._visits = visits
-        self._serial = 0
         self._lock = threading.RLock()  # guards all below
         self._numbers: dict[str, int] = {}
         self._digests: list[str] = [""]
@@ -182,16 +159,6 @@ class RegionLibrary:
         self._store.put(self._key(about), image)
         return compiled
 
-    def retire(self, compiled: Compiled) -> None:
-        """A region is of no use: nothing new is led into it."""
-        with self._lock:
-            for key, known in list(self._compiled.items()):
-                if known is compiled:
-                    del self._compiled[key]
-            for regions in self._at.values():
-                if compiled in regions:
-                    regions.remove(compiled)
-
     def free(self, generation: int) -> None:
         """Every vCPU that runs has left the regions that were given up before a generation."""
         with self._lock:
@@ -211,7 +178,7 @@ class RegionLibrary:
     def _about(self, region: Region[Step], contents: dict[int, int]) -> _About:
         pages = {n: self._digests[number] for n, number in contents.items()}
         members = self._hash(" ".join(map(str, (*region.members, "to", *region.jumps))))
-        return _About(pages, region.entries, region.grouped, region.floats, members)
+        return _About(pages, region.entries, region.grouped, members)
 
     def _prefix(self, digest: str) -> str:
         """The first half of the keys of regions that start in a page."""
@@ -234,9 +201,6 @@ class RegionLibrary:
                 about = _About.decode(image.text[image.symbols.get(ABOUT, len(image.text)) :])
                 if self._key(about) != key:
                     raise CodeError("a region is not the one that its key names")
-                start = about.entries[0]
-                if self._is_vain(about.pages[start >> PAGE_SHIFT], start % PAGE_SIZE):
-                    continue
                 self.from_disk += self._place(about, image) is not None
             except CodeError as error:
                 log.warning("code cache: %s; ignored", error)
@@ -259,9 +223,7 @@ class RegionLibrary:
 
     def _place(self, about: _About, image: CodeImage) -> Compiled | None:
         contents = {n: self._number(digest) for n, digest in about.pages.items()}
-        counter = self._serial % VISITS
         pages = {f"{CONTENT}{n}": number for n, number in contents.items()}
-        pages[VISIT] = self._visits + 8 * counter
 
         def resolve(name: str) -> int:
             return pages[name] if name in pages else self._resolve(name)
@@ -279,10 +241,7 @@ class RegionLibrary:
         self._placed.append(placed)
         self._bytes += placed.size
         where, start = placed.address_of(ENTRY), about.entries[0]
-        compiled = Compiled(
-            self.generation, where, about.entries, contents, placed.size, about.floats, counter
-        )
-        self._serial += 1
+        compiled = Compiled(self.generation, where, about.entries, contents, placed.size)
         self.by_address[where] = compiled
         name = f"guest {about.pages[start >> PAGE_SHIFT][:12]}+{start % PAGE_SIZE:#x}"
         perf_map().add(placed.address, placed.size, name)

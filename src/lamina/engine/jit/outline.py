@@ -10,15 +10,7 @@ from functools import cache
 from typing import Protocol, Self
 
 from lamina.base.bits import U64, signed
-from lamina.engine.jit.flow import (
-    ENDING,
-    Decoder,
-    Place,
-    always_leaves,
-    calculates_floats,
-    jumps,
-    lowerable,
-)
+from lamina.engine.jit.flow import ENDING, Decoder, Place, always_leaves, jumps, lowerable
 from lamina.engine.threaded.functions import mentions
 from lamina.engine.threaded.handlers import static_jump
 from lamina.ir.graph import Routine
@@ -48,8 +40,6 @@ class Step(Protocol):
     def makes(self) -> Place | None: ...
     @property
     def by(self) -> Place | None: ...
-    @property
-    def floats(self) -> bool: ...
     def to(self, distance: int) -> Self: ...
 
 
@@ -66,7 +56,6 @@ class Outline:
     ends: bool
     makes: Place | None = None
     by: Place | None = None
-    floats: bool = False
 
     def to(self, distance: int) -> "Outline":
         """The same, whose computed jump probably goes so far."""
@@ -85,7 +74,6 @@ class _Form:
     by: tuple[str, str, str] | None
     link: str | None
     ends: bool
-    floats: bool
     depends: bool  # on more than the operands that are jumps and links
 
 
@@ -119,7 +107,7 @@ class OutlineDecoder:
             if d is None:
                 return None
             flags = d.falls, d.indirect, d.computed, d.links, d.ends
-            return Outline(d.length, d.target, *flags, d.makes, d.by, d.floats)
+            return Outline(d.length, d.target, *flags, d.makes, d.by)
         target, links, computed, makes, by = None, False, False, None, None
         if f.jump or f.link or f.makes or f.by:
             operands = operand_values(form, bits)
@@ -128,8 +116,7 @@ class OutlineDecoder:
             makes, by = _place(f.makes, operands), _place(f.by, operands)
             computed = by is not None and by[:2] not in self.arch.link_registers
             links = f.link is not None and operands[f.link] != 0
-        flags = f.falls, f.indirect, computed, links, f.ends
-        return Outline(length, target, *flags, makes, by, f.floats)
+        return Outline(length, target, f.falls, f.indirect, computed, links, f.ends, makes, by)
 
 
 @cache
@@ -152,8 +139,7 @@ def _form(routine: Routine | None) -> _Form | None:
     link = None if falls else _link(routine)
     makes = _makes(routine) if falls else None
     by = _by(routine) if indirect and not ends else None
-    floats = calculates_floats(routine)
-    return _Form(falls, indirect, jump, makes, by, link, ends, floats, ends and not here)
+    return _Form(falls, indirect, jump, makes, by, link, ends, ends and not here)
 
 
 def _place(form: tuple[str, str, str] | None, operands: dict[str, int]) -> Place | None:

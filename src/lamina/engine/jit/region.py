@@ -61,11 +61,6 @@ class Region(Generic[T]):
     cut: int | None = None
 
     @property
-    def floats(self) -> bool:
-        """Whether it calculates with floating point."""
-        return any(m.floats for m in self.members.values())
-
-    @property
     def loops(self) -> bool:
         """Whether control can come back inside."""
         return any(

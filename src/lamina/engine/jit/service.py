@@ -22,7 +22,6 @@ from lamina.engine.jit.outline import Step, outline_decoder
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.request import encode
 from lamina.engine.statistics import RegionStatistics
-from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.engine.threaded.runtime import code_version, runtime
 from lamina.isa.arch import Arch
 
@@ -51,15 +50,14 @@ class Job:
 
 @cache
 def _heat(arch: Arch) -> Heat:
-    return Heat(code_folder() / f"heat-{arch.name}", code_version(arch))
+    return Heat(code_folder() / f"heat-{arch.name}")
 
 
 @cache
 def _service(arch: Arch, alone: bool) -> "CompilerService":
     version = code_version(arch) + (" alone" if alone else "")
-    heat, store, visits = _heat(arch), code_store("regions"), ThreadedLayout(arch).visits
-    library = RegionLibrary(version, runtime(arch).resolve, store, visits, heat.is_vain)
-    return CompilerService(arch, library, heat, alone)
+    library = RegionLibrary(version, runtime(arch).resolve, code_store("regions"))
+    return CompilerService(arch, library, _heat(arch), alone)
 
 
 def compiler_service(arch: Arch, alone: bool) -> "CompilerService":

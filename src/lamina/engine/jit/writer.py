@@ -247,7 +247,7 @@ class RegionWriter(EntryWriter):
             self._retired, self.loop = aside.retired, aside.loop
             self.out(f"store i64 {self.budget()}, ptr %bud")
             # Whose handler goes on behind it: a region that is to take over must begin there.
-            behind = self.pc_of(aside.offset + self.region.members[aside.offset].length)
+            behind = self.pc_of(aside.offset + self.region.members[aside.offset].length + 1)
             self.out(f"store i64 {behind}, ptr {self.engine_word('left_to')}{STATE}")
             self.dispatch(self.pc_of(aside.offset), "@resume")
         for (loop, callee), number in self._outs.items():
@@ -419,11 +419,10 @@ class RegionWriter(EntryWriter):
 
 def region_module(name: str, region: Region[Decoded], arch: Arch, layout: ThreadedLayout) -> str:
     """An LLVM module of one region. The numbers of its pages' contents, which only the process
-    knows that runs it, are the addresses of symbols `content.DISTANCE`; so is `visits`, where a
-    vCPU counts how often the region is entered."""
+    knows that runs it, are the addresses of symbols `content.DISTANCE`."""
     writer = RegionWriter(name, region, arch, layout)
     text = writer.text()
-    symbols = [*(f'@"content.{page}"' for page in sorted(region.pages)), "@visits"]
+    symbols = [f'@"content.{page}"' for page in sorted(region.pages)]
     cells = ", ".join(f"i64 ptrtoint (ptr {symbol} to i64)" for symbol in symbols)
     numbers = [f"{symbol} = external dso_local global i8" for symbol in symbols]
     numbers.append(f"@contents = internal constant [{len(symbols)} x i64] [{cells}]")

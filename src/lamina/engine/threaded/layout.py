@@ -36,7 +36,6 @@ SPACES = 8  # address spaces whose translations are kept
 SPACE_LARGE = 32  # an address space: identifier, root, when it was last in force, unused; then
 SPACE = SPACE_LARGE + 4 * 8  # where it has large pages: 2 MiB, 1 GiB; low addresses, high ones
 
-VISITS = 4096  # counters of how often regions were entered; those of too many share
 MAX_REGION = 1024  # instructions of a compiled region, at most
 SETTLED = 100_000  # instructions for which a page's code must have been the same
 BASELINE_MAX = 160  # instructions that are compiled at once by the baseline compiler, at most
@@ -89,7 +88,7 @@ _WORDS = (
     "mxcsr",  # engine.threaded.hostfloat: the host's FPU control word, and what it was outside
     "host_mxcsr",
     "region_count",
-    "left_to",  # where a compiled region was left to, if none was entered since; else 0
+    "left_to",  # where a compiled region was left to, plus 1 if in its middle; 0: one was entered
     "left_budget",  # what an abandoned instruction in a compiled region leaves of the budget
     "region_value",  # two words: the value of an access that compiled code could not make itself
     "region_value_high",
@@ -130,8 +129,7 @@ class ThreadedLayout:
         self.baseline = self.mailbox + 64 + RING * LETTER  # what `baseline_ir` notes of records
         self.baseline_list = self.baseline + 8 * (PAGE_RECORDS + 4)
         self.baseline_todo = self.baseline_list + 64 * (BASELINE_MAX + 2 * BASELINE_TODO)
-        self.visits = self.baseline_todo + 8 * BASELINE_TODO  # 64 bits each
-        self.spaces = self.visits + 8 * VISITS
+        self.spaces = self.baseline_todo + 8 * BASELINE_TODO
         self.tables = (SPACES + 1) * arch.contexts  # of each kind
         self.counts = self.spaces + (SPACES + 1) * SPACE
         self.data_tlb = align_up(self.counts + 2 * self.tables * 8, PAGE_SIZE) + LOG_BYTES

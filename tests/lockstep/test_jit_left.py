@@ -1,0 +1,46 @@
+"""What a sample tells of code that a compiled region was left to."""
+
+import pytest
+from bare import DATA, bare_side
+from machines import nothing_compiled
+
+from lamina.base.bits import PAGE_SIZE
+from lamina.engine.jit.eager import EagerJitEngine
+from lamina.engine.jit.hotspots import PageOf, Spot
+
+
+def test_where_a_region_is_left_in_its_middle_one_without_shared_checks_takes_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A loop whose accesses lie over the end of a page."""
+    body = f"""
+        li a0, {DATA + PAGE_SIZE - 4}
+        li s0, 300
+    1:  addi a6, a6, 1
+        ld a3, 0(a0)
+        ld a4, 8(a0)
+        add a5, a3, a4
+        addi s0, s0, -1
+        bnez s0, 1b
+    """
+    with nothing_compiled():
+        side = bare_side(EagerJitEngine, body)
+        engine = side.engine
+        assert isinstance(engine, EagerJitEngine)
+        sample, found = engine._spots.sample, dict[int, Spot | None]()
+
+        def note(pc: int, page_of: PageOf, weight: int = 1, middle: bool = False) -> Spot | None:
+            spot = sample(pc, page_of, weight, middle)
+            if middle:
+                found.setdefault(pc, spot)
+                assert spot is None or (spot.region is not None and not spot.region.grouped)
+            return spot
+
+        monkeypatch.setattr(engine._spots, "sample", note)
+        try:
+            engine.run(50_000)
+            assert engine.vcpu.reg("x", 8) == 0
+            (place,) = found  # behind the first access of the group
+            assert found[place] is not None
+        finally:
+            side.close()
