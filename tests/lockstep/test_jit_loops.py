@@ -16,6 +16,14 @@ from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
 
 WINDOW = 0x1_0000_0000
+SUMS_SO_FAR = """
+    1:  ld a3, 0(a0)
+        add a4, a4, a3
+        sd a4, 8(a0)
+        addi a0, a0, 8
+        addi a2, a2, -1
+        bnez a2, 1b
+"""
 LENGTHS = [(1,), (60, 1, 5), (3000, 7)]
 
 
@@ -130,12 +138,7 @@ def test_a_run_ends_after_exactly_its_budget() -> None:
     body = f"""
     9:  li a0, {DATA}
         li a2, 400
-    1:  ld a3, 0(a0)
-        add a4, a4, a3
-        sd a4, 8(a0)
-        addi a0, a0, 8
-        addi a2, a2, -1
-        bnez a2, 1b
+        {SUMS_SO_FAR}
         j 9b
     """
     with nothing_compiled():
@@ -161,12 +164,7 @@ def test_an_interrupt_is_not_put_off_by_more_than_the_passes_of_a_page(
         li s0, 6
     2:  li a0, {DATA}
         li a2, 600
-    1:  ld a3, 0(a0)
-        add a4, a4, a3
-        sd a4, 8(a0)
-        addi a0, a0, 8
-        addi a2, a2, -1
-        bnez a2, 1b
+        {SUMS_SO_FAR}
         addi s0, s0, -1
         bnez s0, 2b
     """

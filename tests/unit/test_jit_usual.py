@@ -32,9 +32,8 @@ def test_floats_want_the_fpu_on_and_used_and_rounding_to_nearest() -> None:
 def test_that_is_not_looked_at_again() -> None:
     entry, _, rest = text(region(FLOATS)).partition("\ne0:")
     assert entry.count("label %rarely") == len(rare_conditions(region(FLOATS)))
-    assert (
-        rest.count("label %then") == 2
-    )  # of the branch, in the loop with checks and in that without
+    # Of the branch: in the loop with checks, and in that without.
+    assert rest.count("label %then") == 2
 
 
 @pytest.mark.parametrize("change", ["csrw mstatus, a1", "csrw frm, a1", "csrrw a1, fcsr, a2"])

@@ -33,7 +33,9 @@ class EagerJitEngine(JitEngine):
         while end - self.vcpu.icount > EXACT_MARGIN:
             # A budget of one ends at the next jump, however long the straight code before it is.
             most = end - self.vcpu.icount - EXACT_MARGIN
-            code = self.run_for(min(next(whiles), most) if self._at_region() else 1)
+            code = self.run_for(
+                min(next(whiles), most) if self._leads_into_region(self.vcpu.pc) else 1
+            )
             if code not in (Exit.LIMIT, SAMPLE):
                 if not self._served(code):
                     return Exit(code)
@@ -64,8 +66,3 @@ class EagerJitEngine(JitEngine):
             return view
         first = pc % PAGE_SIZE
         return PageView(view.source, lambda o: first <= o < first + AHEAD or view.ran(o))
-
-    def _at_region(self) -> bool:
-        pc = self.vcpu.pc
-        page = self._page_of(pc >> PAGE_SHIFT)
-        return page != 0 and self._is_linked(page, pc % PAGE_SIZE)

@@ -170,12 +170,11 @@ class JitEngine(ThreadedEngine):
             back = self.vcpu.reg(file, index)
             self._spots.note_call(pc, back, self._page_of)
             called = self._spots.returned_from(back, self._page_of) if pc == back else None
-            page = 0 if called is None else self._page_of(called >> PAGE_SHIFT)
-            if page and called is not None and not self._is_linked(page, called % PAGE_SIZE):
+            if called is not None and self._is_to_be_compiled(called):
                 return called
         left, _ = self._left()
-        if left and self._leads_into_region(pc) and self._page_of(left >> PAGE_SHIFT):
-            return pc if self._leads_into_region(left) else left
+        if left and self._leads_into_region(pc) and self._is_to_be_compiled(left):
+            return left
         return pc
 
     def _left(self) -> tuple[int, bool]:
@@ -187,6 +186,10 @@ class JitEngine(ThreadedEngine):
     def _leads_into_region(self, pc: int) -> bool:
         page = self._page_of(pc >> PAGE_SHIFT)
         return page != 0 and self._is_linked(page, pc % PAGE_SIZE)
+
+    def _is_to_be_compiled(self, pc: int) -> bool:
+        """Whether the code there is known, and in no region yet."""
+        return self._page_of(pc >> PAGE_SHIFT) != 0 and not self._leads_into_region(pc)
 
     def _settled(self, page: int) -> bool:
         """Whether a page whose bytes are new is worth a look: if it changes all the time, compiling
@@ -311,9 +314,9 @@ class JitEngine(ThreadedEngine):
 
     def _tier_at(self, pc: int) -> str:
         """What runs at an address where a sample was taken: a region, baseline code, handlers."""
-        page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE
-        if page and self._is_linked(page, offset):
+        if self._leads_into_region(pc):
             return "region"
+        page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE
         baseline = page and self._is_baseline(self._leads_to(page, offset))
         return "baseline" if baseline else "threaded"
 

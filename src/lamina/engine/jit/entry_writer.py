@@ -56,7 +56,7 @@ class EntryWriter(LoopWriter):
         for name in self.recent:
             lines += [f"{name}.page = alloca i64", f"store i64 {NO_PAGE}, ptr {name}.page"]
             lines += [f"{name}.base = alloca ptr", f"store ptr null, ptr {name}.base"]
-        for cycle in dict.fromkeys(self.cycles.values()):
+        for cycle in self.each_cycle():
             lines += self.loop_variables(cycle)
         for file, index in sorted(self.registers):
             lines.append(f"{self.local(file, index)} = alloca {self.local_type(file)}")
@@ -117,6 +117,10 @@ class EntryWriter(LoopWriter):
             self.open(f"e{i}")
             self.come_into(self.parts[offset])
             self.close(f"br label %o{offset}")
+
+    def each_cycle(self) -> list[Cycle]:
+        """The loops that are written twice, each once."""
+        return list(dict.fromkeys(self.cycles.values()))
 
     def has_few_registers(self) -> bool:
         """Whether the host's registers may do for those of the region."""

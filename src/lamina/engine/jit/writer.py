@@ -112,7 +112,7 @@ class RegionWriter(EntryWriter):
                 self._switch(part)
             else:
                 self._block(part)
-        for cycle in dict.fromkeys(self.cycles.values()):
+        for cycle in self.each_cycle():
             self._cycle(cycle)
         self._tails()
         body, self.lines = self.lines, []
@@ -240,7 +240,7 @@ class RegionWriter(EntryWriter):
             if self.parts[edge.target].loop is not edge.loop and not self.keeps:
                 self.come_into(self.parts[edge.target])
             self.close(f"br label %o{edge.target}")
-        for cycle in dict.fromkeys(self.cycles.values()):
+        for cycle in self.each_cycle():
             self._ends_of_passes(cycle)
         for aside in self._asides:
             self.open(aside.label)
