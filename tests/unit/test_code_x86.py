@@ -3,7 +3,7 @@
 import pytest
 
 from lamina.base.errors import CodeError
-from lamina.engine.code.x86 import instructions
+from lamina.engine.code.x86 import instructions, registers
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,54 @@ def test_parts(code: str, modrm: int, displacement: int, immediate: int, jump: i
     due = [at + 1 if at else 0 for at in (modrm, displacement, immediate, jump)]
     assert [one.modrm, one.displacement, one.immediate, one.jump] == due
     assert not one.scaled
+
+
+@pytest.mark.parametrize(
+    ("code", "numbers"),
+    [
+        ("4f8d1c08", [11, 8, 9]),  # lea r11, [r8+r9]
+        ("4d8b9c3000000000", [11, 8, 6]),  # mov r11, [r8+rsi+0]
+        ("4d8945f8", [8, 13]),  # mov [r13-8], r8
+        ("49894c2410", [1, 12]),  # mov [r12+16], rcx: no index
+        ("488d0d00100000", [1]),  # lea rcx, [rip+0x1000]
+        ("4c8b2c2500100000", [13]),  # mov r13, [0x1000]
+        ("49c1e303", [11]),  # shl r11, 3: a part of the opcode is no register
+        ("49f7d8", [8]),  # neg r8
+        ("41bb01000000", [11]),  # mov r11d, 1
+        ("50", [0]),  # push rax
+        ("4990", [8]),  # xchg r8, rax
+        ("90", []),  # nop
+        ("4d0fb6d8", [11, 8]),  # movzx r11, r8b
+        ("410f95c3", [11]),  # setne r11b
+        ("490fbae805", [8]),  # bts r8, 5
+        ("490fc8", [8]),  # bswap r8
+        ("c442b9f7d9", [8, 11, 9]),  # shlx r11, r9, r8
+        ("c4c2b8f3c8", [8, 8]),  # blsr r8, r8
+        ("c443fbf0d81f", [11, 8]),  # rorx r11, r8, 31
+        ("f24d0f2cd8", [11]),  # cvttsd2si r11, xmm8
+        ("f24d0f2ac0", [8]),  # cvtsi2sd xmm8, r8
+        ("664d0f6ec0", [8]),  # movq xmm8, r8
+        ("f3450f7ec1", []),  # movq xmm8, xmm9
+        ("f2450f58c1", []),  # addsd xmm8, xmm9
+        ("f2470f100408", [8, 9]),  # movsd xmm8, [r8+r9]
+        ("c4413b58c1", []),  # vaddsd xmm8, xmm8, xmm9
+        ("c4017b100408", [8, 9]),  # vmovsd xmm8, [r8+r9]
+    ],
+)
+def test_registers(code: str, numbers: list[int]) -> None:
+    both = bytes.fromhex("90" + code)
+    _, one = list(instructions(both))
+    assert [field.number for field in registers(both, one)] == numbers
+
+
+def test_registers_are_exchanged_bit_by_bit() -> None:
+    code = bytearray.fromhex("c442b9f7d9")  # shlx r11, r9, r8
+    (one,) = instructions(bytes(code))
+    for field in registers(bytes(code), one):
+        other = field.number ^ {8: 15, 9: 3, 11: 10}[field.number]
+        code[field.offset] ^= (other & 7) << field.shift
+        code[field.high_offset] ^= (other >> 3) << field.high_shift
+    assert code.hex() == "c46281f7d3"  # shlx r10, rbx, r15
 
 
 def test_displacements_of_evex_are_scaled() -> None:

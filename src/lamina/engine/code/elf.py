@@ -28,10 +28,11 @@ _UNWIND = ".eh_frame"  # nobody unwinds through guest code
 _GLOBAL, _FUNCTION = 1, 2
 _UNDEFINED, _RESERVED = 0, 0xFF00
 # Relocation types (AMD64 supplement, table 4.9).
-_R_64, _R_PC32, _R_PLT32, _R_32, _R_32S, _R_GOT = 1, 2, 4, 10, 11, (9, 41, 42)
+_R_64, _R_PC32, _R_PLT32, _R_32, _R_32S, _R_8, _R_GOT = 1, 2, 4, 10, 11, 14, (9, 41, 42)
 
 _PIECE = ".text."
 _PIECE_KINDS = {_R_64: "abs64", _R_PC32: "pc32", _R_PLT32: "pc32", _R_32: "abs32", _R_32S: "abs32"}
+_PIECE_KINDS |= {_R_8: "abs8"}
 
 
 class _Section(NamedTuple):

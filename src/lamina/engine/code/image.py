@@ -22,7 +22,12 @@ MAX_TEXT = 64 << 20
 MAX_NAMES = 1 << 16
 MAX_ADDEND = 1 << 12  # of a reference to a function
 END = "end of stencils"  # the symbol behind the last piece: `elf.stencils_of`
-KINDS = {"abs64": 8, "pc32": 4, "abs32": 4}  # bytes that a relocation of each kind patches
+KINDS = {
+    "abs64": 8,
+    "pc32": 4,
+    "abs32": 4,
+    "abs8": 1,
+}  # bytes that a relocation of each kind patches
 
 _MAGIC = b"LAMCODE\x01"  # the last byte is the version of the format
 _DIGEST = hashlib.sha256().digest_size
@@ -34,7 +39,7 @@ _KIND_NAMES = tuple(KINDS)
 
 class Relocation(NamedTuple):
     """A place to patch. `abs64`: target + addend; `pc32`: that, from the place's own address;
-    `abs32`: a number in a stencil (`elf.stencils_of`), which no image that is placed has.
+    `abs32`, `abs8`: numbers in a stencil (`elf.stencils_of`), which no image that is placed has.
 
     The target is a function's address by its name, or the image's start for "". A `pc32` target
     that is out of reach is called through a stub: so symbols are functions, never data.

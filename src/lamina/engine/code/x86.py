@@ -1,4 +1,5 @@
-"""Where the parts of x86-64 instructions stand: as much as it takes to make code shorter.
+"""Where the parts of x86-64 instructions stand: as much as it takes to make code shorter, and to
+have it use other registers.
 
 Intel SDM volume 2, 2.1 to 2.7 (formats) and appendix A (opcode maps). Knows what compilers emit for
 user code; anything else is refused. Called by `engine.threaded.template_image`.
@@ -26,6 +27,24 @@ _BARE = frozenset((*range(0x50, 0x60), *range(0x90, 0x9A), 0xC3, 0xCC))
 _BARE_2 = frozenset((0x05, 0x0B, 0x31, 0x77, 0xA2, *range(0xC8, 0xD0)))
 _BYTE_2 = frozenset((0x70, 0x71, 0x72, 0x73, 0xA4, 0xAC, 0xBA, 0xC2, 0xC4, 0xC5, 0xC6))
 _JUMPS_2 = range(0x80, 0x90)
+# Which of the two operands in ModRM are general registers, if not both (in the two-byte map and,
+# with VEX or EVEX, in the maps 0x0F38 and 0x0F3A): what else is there has those of vectors.
+_REGISTER, _RM = 1, 2
+_GENERAL = {1: dict.fromkeys((0x05, 0x0B, 0x1F, *range(0x40, 0x50), *range(0x90, 0xA0)), 3)}
+_GENERAL[1] |= dict.fromkeys((0xA2, 0xA3, 0xA4, 0xA5, 0xAB, 0xAC, 0xAD, 0xAF, 0xB0, 0xB1, 0xB3), 3)
+_GENERAL[1] |= dict.fromkeys((0xB6, 0xB7, 0xB8, *range(0xBA, 0xC2), 0xC3, 0xC7), 3)
+_GENERAL[1] |= dict.fromkeys((0x2C, 0x2D, 0x50, 0x78, 0x79, 0xC5, 0xD7), _REGISTER)
+_GENERAL[1] |= dict.fromkeys((0x2A, 0x6E, 0x7B, 0x7E, 0xC4), _RM)
+_GENERAL[2] = dict.fromkeys((0xF0, 0xF1, 0xF2, 0xF3, 0xF5, 0xF6, 0xF7), 3)
+_GENERAL[3] = {0xF0: 3, **dict.fromkeys((*range(0x14, 0x18), 0x20, 0x22), _RM)}
+_GROUPS = frozenset((0x80, 0x81, 0x83, 0x8F, 0xC0, 0xC1, 0xC6, 0xC7, *range(0xD0, 0xD4)))
+_GROUPS |= frozenset((0xF6, 0xF7, 0xFE, 0xFF))  # where ModRM has more of the opcode
+_GROUPS_2 = frozenset((0x1F, *range(0x90, 0xA0), 0xBA, 0xC7))
+_VEX_GROUP = (2, 0xF3)
+_IN_OPCODE = frozenset((*range(0x50, 0x60), *range(0x91, 0x98), *range(0xB0, 0xC0)))
+_IN_OPCODE_2 = range(0xC8, 0xD0)
+_EXCHANGE = 0x90  # without a prefix it does nothing
+_MOVE_VECTOR, _SINGLE = 0x7E, 0xF3  # with that prefix it is a move between vectors
 
 
 class Instruction(NamedTuple):
@@ -52,6 +71,89 @@ def instructions(code: bytes) -> Iterator[Instruction]:
             raise CodeError("an instruction without an end")
         yield found
         at = found.end
+
+
+class RegisterField(NamedTuple):
+    """Where an instruction names a general register: its lowest three bits, and the fourth, at so
+    many bits from the lowest of a byte. They may be inverted. In an address a number of which the
+    lowest bits are 4 or 5 may mean something else."""
+
+    number: int
+    offset: int
+    shift: int
+    high_offset: int  # 0: there is no such bit, the number is below 8
+    high_shift: int = 0
+
+
+def registers(code: bytes, one: Instruction) -> Iterator[RegisterField]:
+    """Where an instruction names general registers. Those that its opcode implies are not there."""
+    at, single = one.start, False
+    while code[at] in _PREFIXES:
+        single |= code[at] == _SINGLE
+        at += 1
+    payload = {_VEX_2: 1, _VEX_3: 2, _EVEX: 3}.get(code[at], 0)
+    if payload:
+        table = 1 if code[at] == _VEX_2 else code[at + 1] & 7
+        name, single = code[at + payload + 1], code[at + min(payload, 2)] & 3 == 2
+        prefix = _Prefix(at + 1, ~code[at + 1] >> 5 & (4 if code[at] == _VEX_2 else 7), 5)
+        general = _general(table, name, single)
+        number = ~code[at + payload] >> 3 & 15
+        if general == _REGISTER | _RM and table == 2 and code[at] != _EVEX:
+            yield RegisterField(number, at + payload, 3, at + payload, 6)
+        if (table, name) == _VEX_GROUP:
+            general = _RM
+    else:
+        has = code[at] & 0xF0 == _REX
+        prefix = _Prefix(at, code[at] & 7, 0) if has else _Prefix(0, 0, 0)
+        at += has
+        general = _RM if code[at] in _GROUPS else _REGISTER | _RM
+        embedded = code[at] in _IN_OPCODE or (code[at] == _EXCHANGE and prefix.bits & 1 != 0)
+        if code[at] == _ESCAPE:
+            table = {0x38: 2, 0x3A: 3}.get(code[at + 1], 1)
+            at += 1 if table == 1 else 2
+            general = _general(table, code[at], single)
+            general &= _RM if table == 1 and code[at] in _GROUPS_2 else 3
+            embedded = table == 1 and code[at] in _IN_OPCODE_2
+        if embedded:
+            yield prefix.field(code, at, 0, 1)
+    if one.modrm:
+        yield from _in_modrm(code, one.modrm, prefix, general)
+
+
+class _Prefix(NamedTuple):
+    """Where a prefix has the fourth bits R, X, B, and what they are."""
+
+    at: int
+    bits: int
+    shift: int
+
+    def field(self, code: bytes, at: int, shift: int, bit: int) -> RegisterField:
+        number = (code[at] >> shift & 7) | (8 if self.bits & bit else 0)
+        high = self.shift + bit.bit_length() - 1
+        return RegisterField(number, at, shift, self.at, high)
+
+
+def _general(table: int, opcode: int, single: bool) -> int:
+    if table == 1 and opcode == _MOVE_VECTOR and single:
+        return 0
+    return _GENERAL.get(table, {}).get(opcode, 0)
+
+
+def _in_modrm(code: bytes, at: int, prefix: _Prefix, general: int) -> Iterator[RegisterField]:
+    """`general`: which operands are general registers."""
+    mod, rm = code[at] >> 6, code[at] & 7
+    if general & _REGISTER:
+        yield prefix.field(code, at, 3, 4)
+    if mod == 3:
+        if general & _RM:
+            yield prefix.field(code, at, 0, 1)
+    elif rm == 4:
+        if not (mod == 0 and code[at + 1] & 7 == 5):
+            yield prefix.field(code, at + 1, 0, 1)
+        if code[at + 1] >> 3 & 7 != 4 or prefix.bits & 2:
+            yield prefix.field(code, at + 1, 3, 2)
+    elif not (mod == 0 and rm == 5):
+        yield prefix.field(code, at, 0, 1)
 
 
 def _instruction(code: bytes, start: int) -> Instruction:

@@ -21,14 +21,16 @@ HOLES = (
     "slow",  # code: the second handler
     "fixed",  # 0: for addresses of the runtime, which are in the addend
     *("next", "taken", "cold"),  # code: the following instruction, a jump's target, the thunk
+    *("first", "other", "result"),  # the host's registers for them, by number xor FIRST's
 )
 CODE_HOLES = frozenset(("next", "taken", "slow", "cold"))  # functions, not numbers
 STENCILS = "stencils of "  # in front of a pack's name
 # Stencils that are no instructions.
 GO_ON, MERGE, ENTER = "go on", "merge", "enter"
+LOAD, ZERO = "load", "zero"  # of a register of the guest to one of the host
 CHECKS = ("check read", "check write")
 SLOW_THUNK, OUT_THUNK = "thunk slow", "thunk out"
-PARTS = (GO_ON, MERGE, ENTER, *CHECKS, SLOW_THUNK, OUT_THUNK)
+PARTS = (GO_ON, MERGE, ENTER, LOAD, ZERO, *CHECKS, SLOW_THUNK, OUT_THUNK)
 
 LOOKUP_BITS = 12  # of the table from handlers to templates
 # The words in front of a template. `second`: the template of the same access where the page was
@@ -40,11 +42,23 @@ HEAD = ("size", "rows", "step", "flags", "slow", "second", "other", "mask", "mat
 # Its flags: nothing follows; it jumps to where its immediate says; it keeps the address behind it,
 # if its first operand is a register; it may leave by a thunk; it reads or writes memory at its base
 # register + immediate; nobody knows which registers it changes. Then: bytes of the access, place of
-# the base register, 1 + place of the register that it changes.
+# the base register, 1 + place of the register that it changes, and of those that it has in
+# registers of the host (`stencil_registers`).
 ENDS, JUMPS, LINKS, COLD, READS, WRITES, BARRIER = (1 << i for i in range(7))
-SIZE_SHIFT, BASE_SHIFT, DESTINATION_SHIFT = 8, 12, 16
+SIZE_SHIFT, BASE_SHIFT, DESTINATION_SHIFT, FIRST_SHIFT, OTHER_SHIFT = 8, 12, 16, 20, 24
+RESULT = 1 << 28  # what it changes is in a register of the host, too
+SPOILS = 1 << 29  # nothing that the host's registers held is there behind it
 # Words of an entry in the list of a block, and marks: straight code begins, a jump leads there.
 ENTRY = ("record", "template", "place", "marks", "check", "low", "high", "thunk")
 BEGINS, TARGET = 1, 2
+# Among the marks: the host's registers for `first`, `other`, `result`, which are to be loaded, and
+# how many instructions later each is read, or NOT_READ.
+HOLDS_FIRST, HOLDS_OTHER, HOLDS_RESULT = 8, 12, 16
+LOADS_FIRST, LOADS_OTHER = 1 << 20, 1 << 21
+FIRST_NEXT, OTHER_NEXT, RESULT_NEXT = 24, 32, 40
+NOT_READ = 255
 NEAR, FAR = 24, 1024  # instructions, and bytes, over which accesses share a look-up
+# A row for a register fills in the lowest three bits of its number, so many bits from the lowest of
+# a byte; with this added, the fourth.
+HIGH_BIT = 8
 LEAST_PERIOD, MOST_PERIOD = 1000, 8192  # instructions between two looks

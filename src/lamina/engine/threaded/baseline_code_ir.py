@@ -4,6 +4,7 @@ See `runtime_ir` for the notation, `baseline_ir` for the compiler.
 
 from lamina.engine.threaded.baseline import HOLES
 from lamina.engine.threaded.baseline_ir import baseline_names
+from lamina.engine.threaded.baseline_registers_ir import CELLS
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 
@@ -40,7 +41,19 @@ one:
   %from = and i64 %place.i, %relative
   %sum = add i64 %value, %addend
   %final = sub i64 %sum, %from
-  switch i32 %wide, label %four [ i32 8, label %eight  i32 1, label %byte ]
+  switch i32 %wide, label %four [ i32 8, label %eight  i32 1, label %byte  i32 0, label %register ]
+register:
+  %number.high = lshr i64 %value, 3
+  %number.low = and i64 %value, 7
+  %is.high = icmp sge i64 %addend, {HIGH_BIT}
+  %number = select i1 %is.high, i64 %number.high, i64 %number.low
+  %shift = and i64 %addend, 7
+  %turned = shl i64 %number, %shift
+  %bits = trunc i64 %turned to i8
+  %unset = load i8, ptr %place
+  %set = xor i8 %unset, %bits
+  store i8 %set, ptr %place
+  br label %next
 byte:
   %lowest = trunc i64 %final to i8
   store i8 %lowest, ptr %place
@@ -69,11 +82,6 @@ define internal void @baseline_choose(ptr %s, i64 %n) noinline {{
   %operands.p = getelementptr inbounds i8, ptr %rec, i64 4
   %operands32 = load i32, ptr %operands.p
   %operands = zext i32 %operands32 to i64
-  %b = lshr i64 %operands, 8
-  %differ = xor i64 %operands, %b
-  %byte = and i64 %differ, 255
-  %above = shl i64 %byte, 32
-  %all = or i64 %operands, %above
   %imm = call i64 @record_immediate(ptr %rec)
   %from = add i64 %imm, 128
   %first = call i64 @template_word(ptr %template, i64 {head[other]})
@@ -89,7 +97,7 @@ look:
   %mask = call i64 @template_word(ptr %other, i64 {head[mask]})
   %match = call i64 @template_word(ptr %other, i64 {head[match]})
   %room = call i64 @template_word(ptr %other, i64 {head[room]})
-  %seen = and i64 %all, %mask
+  %seen = and i64 %operands, %mask
   %same = icmp eq i64 %seen, %match
   %near = icmp ult i64 %from, %room
   %fits = and i1 %same, %near
@@ -114,6 +122,8 @@ define internal i64 @baseline_enter_size(ptr %s, i64 %n) alwaysinline {{
 }}
 ; Give every entry its place, and a thunk behind all code where it needs one. The size of all.
 define internal i64 @baseline_place(ptr %s, i64 %entries) noinline {{
+  %cells = alloca [{cells} x i64]
+  call void @held_clear(ptr %cells)
   br label %code
 code:
   %i = phi i64 [ 0, %0 ], [ %i1, %one ]
@@ -121,7 +131,7 @@ code:
   %end = icmp uge i64 %i, %entries
   br i1 %end, label %thunks, label %one
 one:
-  call void @baseline_choose(ptr %s, i64 %i)
+  %loads = call i64 @baseline_hold(ptr %s, ptr %cells, i64 %i)
   %template = call ptr @entry_template(ptr %s, i64 %i)
   %enter.size = call i64 @baseline_enter_size(ptr %s, i64 %i)
   %place = add i64 %at, %enter.size
@@ -134,7 +144,8 @@ one:
   %some = inttoptr i64 %some.i to ptr
   %check.size0 = call i64 @template_word(ptr %some, i64 {head[size]})
   %check.size = select i1 %checks, i64 %check.size0, i64 0
-  %both = add i64 %own, %check.size
+  %own.loads = add i64 %own, %loads
+  %both = add i64 %own.loads, %check.size
   %at.1 = add i64 %place, %both
   %i1 = add i64 %i, 1
   br label %code
@@ -252,22 +263,21 @@ jump:  ; the budget at the target counts from the target's own number
   call void @baseline_value(ptr %values, i64 {hole[rebase]}, i64 %rebase)
   br label %straight
 straight:
+  %here.1 = call ptr @baseline_load(ptr %s, i64 %i, i64 {FIRST_SHIFT}, i64 {LOADS_FIRST}, i64 {HOLDS_FIRST}, ptr %here, ptr %values)
+  %here.2 = call ptr @baseline_load(ptr %s, i64 %i, i64 {OTHER_SHIFT}, i64 {LOADS_OTHER}, i64 {HOLDS_OTHER}, ptr %here.1, ptr %values)
   br i1 %checks, label %check, label %code
 check:
-  %base.place = call i64 @flag_number(i64 %flags, i64 {BASE_SHIFT})
-  %base = call i8 @entry_operand(ptr %s, i64 %i, i64 %base.place)
-  %base.w = zext i8 %base to i64
-  %base8 = shl i64 %base.w, 3
-  call void @baseline_value(ptr %values, i64 {hole[base8]}, i64 %base8)
+  call void @baseline_held_base(ptr %s, i64 %i, ptr %values)
   %low = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[low]})
   call void @baseline_value(ptr %values, i64 {hole[low]}, i64 %low)
   %high = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[high]})
   call void @baseline_value(ptr %values, i64 {hole[high]}, i64 %high)
   %check.t = inttoptr i64 %check.i to ptr
-  %checked = call ptr @baseline_copy(ptr %check.t, ptr %here, ptr %values)
+  %checked = call ptr @baseline_copy(ptr %check.t, ptr %here.2, ptr %values)
   br label %code
 code:
-  %at = phi ptr [ %here, %straight ], [ %checked, %check ]
+  %at = phi ptr [ %here.2, %straight ], [ %checked, %check ]
+  call void @baseline_held(ptr %s, i64 %i, ptr %values)
   %behind = call ptr @baseline_copy(ptr %template, ptr %at, ptr %values)
   %thunk = call ptr @baseline_thunk(ptr %s, i64 %i)
   %no.thunk = icmp eq ptr %thunk, null
@@ -331,4 +341,5 @@ def _operands() -> str:
 
 def code(arch: Arch, layout: ThreadedLayout) -> str:
     """The text of this file for an architecture."""
-    return _CODE.format_map({**baseline_names(arch, layout), "operands": _operands()})
+    more = {"operands": _operands(), "cells": 2 * CELLS}
+    return _CODE.format_map({**baseline_names(arch, layout), **more})

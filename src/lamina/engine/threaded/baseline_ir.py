@@ -17,7 +17,18 @@ other vCPU runs it, and this one is here.
 """
 
 from lamina.engine.threaded import baseline as agreed
-from lamina.engine.threaded.baseline import ENTRY, HEAD, HOLES, LOOKUP_BITS, READS, WRITES
+from lamina.engine.threaded.baseline import (
+    BARRIER,
+    BEGINS,
+    ENTRY,
+    HEAD,
+    HOLES,
+    LOOKUP_BITS,
+    READS,
+    SPOILS,
+    TARGET,
+    WRITES,
+)
 from lamina.engine.threaded.decoder import discard
 from lamina.engine.threaded.layout import BASELINE_MAX, BASELINE_TODO, PAGE_RECORDS, ThreadedLayout
 from lamina.engine.threaded.runtime_ir import names
@@ -26,7 +37,9 @@ from lamina.isa.arch import Arch
 _NUMBERS = (
     *("ENDS", "JUMPS", "LINKS", "COLD", "WRITES", "BARRIER"),
     *("SIZE_SHIFT", "BASE_SHIFT", "DESTINATION_SHIFT", "BEGINS", "TARGET", "NEAR", "FAR"),
-    "MOST_PERIOD",
+    *("FIRST_SHIFT", "OTHER_SHIFT", "RESULT", "HOLDS_FIRST", "HOLDS_OTHER", "HOLDS_RESULT"),
+    *("FIRST_NEXT", "OTHER_NEXT", "RESULT_NEXT", "HIGH_BIT"),
+    *("LOADS_FIRST", "LOADS_OTHER", "MOST_PERIOD"),
 )
 
 _COMPILE = """
@@ -49,6 +62,7 @@ list:
 measure:
   call void @baseline_mark(ptr %s, ptr %page, i64 %entries)
   call void @baseline_group(ptr %s, i64 %entries)
+  call void @baseline_look_ahead(ptr %s, i64 %entries)
   %bytes = call i64 @baseline_place(ptr %s, i64 %entries)
   %first.page = and i64 %out.i, -4096
   %bytes.end = add i64 %out.i, %bytes
@@ -190,6 +204,8 @@ def baseline_names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         **names(arch, layout),
         **{name: getattr(agreed, name) for name in _NUMBERS},
         "ACCESS": READS | WRITES,
+        "MET": BEGINS | TARGET,
+        "SPOILS_ALL": SPOILS | BARRIER,
         "hole": {name: i for i, name in enumerate(HOLES)},
         "holes": len(HOLES),
         "head": {name: 8 * i for i, name in enumerate(HEAD)},

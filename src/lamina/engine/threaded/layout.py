@@ -94,7 +94,7 @@ _WORDS = (
     "region_value_high",
     "pack_tables",  # addresses of the tables of loaded packs (engine.threaded.decoder)
     "templates",  # of the baseline compiler (`templates`), by handler; 0: it is off
-    *("template_go_on", "template_merge", "template_enter"),
+    *("template_go_on", "template_merge", "template_enter", "template_load", "template_zero"),
     *("template_thunk_slow", "template_thunk_out", "template_check_read", "template_check_write"),
     *("baseline_start", "baseline_next", "baseline_end"),  # its memory for code
     *("baseline_run", "baseline_period", "baseline_least", "baseline_more", "mprotect"),

@@ -14,6 +14,7 @@ from lamina.engine.threaded import hostfloat
 from lamina.engine.threaded.baseline_code_ir import code
 from lamina.engine.threaded.baseline_ir import baseline
 from lamina.engine.threaded.baseline_list_ir import listing
+from lamina.engine.threaded.baseline_registers_ir import registers
 from lamina.engine.threaded.decoder import DecoderTables, Handler, PackTable, Variants, places
 from lamina.engine.threaded.fetch_ir import fetch
 from lamina.engine.threaded.flush_ir import flushes
@@ -139,7 +140,20 @@ class _Pack:
         return "\n".join([HEAD, *sorted(self._declares), *declared, text]) + "\n"
 
 
-PARTS = (boundary, fetch, memory, region, tlb, flushes, remote, waits, baseline, listing, code)
+PARTS = (
+    boundary,
+    fetch,
+    memory,
+    region,
+    tlb,
+    flushes,
+    remote,
+    waits,
+    baseline,
+    listing,
+    registers,
+    code,
+)
 
 
 def hand_written_texts(arch: Arch, layout: ThreadedLayout) -> list[str]:

@@ -18,7 +18,6 @@ from lamina.isa.arch import Arch
 from lamina.isa.insn import Insn
 
 _MEMORY = {"load", "store", "rmw", "cas", "touch", "phys.load", "phys.cas"}
-_SAME = 32  # the byte of a record's operands as a template's head has them: `a` xor `b`
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,12 @@ def general_file(arch: Arch) -> str:
 @dataclass(frozen=True, slots=True)
 class Special:
     """A stencil for some operands only. Places in a record: of a register that is the hardwired
-    zero, and of one where writes are discarded; `same`: `a` and `b` are one register. It fits a
-    record whose operands, seen through `mask`, are `match` (`baseline.HEAD`)."""
+    zero, and of one where writes are discarded. It fits a record whose operands, seen through
+    `mask`, are `match` (`baseline.HEAD`)."""
 
     suffix: str = ""
     zero: str | None = None
     discard: str | None = None
-    same: bool = False
     mask: int = 0
     match: int = 0
 
@@ -102,8 +100,6 @@ def specials(arch: Arch, insn: Insn) -> Iterator[Special]:
         if jumps or access or place == "b":
             mask = 0xFF << 8 * PLACES.index(place)
             yield Special(f".zero.{place}", zero=place, mask=mask)
-    if written == ["a"] and "b" in read and not access and not jumps:
-        yield Special(".same", same=True, mask=0xFF << _SAME)
 
 
 def about_registers(arch: Arch, insn: Insn) -> int:

@@ -10,9 +10,11 @@ from lamina.engine.threaded.baseline import (
     ENTER,
     GO_ON,
     HOLES,
+    LOAD,
     MERGE,
     OUT_THUNK,
     SLOW_THUNK,
+    ZERO,
 )
 from lamina.engine.threaded.decoder import Variants, id_of
 from lamina.engine.threaded.handlers import has_static_jump
@@ -25,6 +27,7 @@ from lamina.engine.threaded.stencil_forms import (
     general_file,
     specials,
 )
+from lamina.engine.threaded.stencil_registers import SIGNATURE, call, call_outside
 from lamina.engine.threaded.stencils import (
     NoStencilError,
     StencilWriter,
@@ -48,17 +51,9 @@ def stencil_name(insn: Insn, local: bool, second: bool = False) -> str:
     )
 
 
-def _jump(
-    callee: str,
-    second: str = "%x",
-    budget: str = "%b",
-    known: str = "%k",
-    table: str = "%t",
-    result: str = "%o",
-) -> list[str]:
-    arguments = f"ptr %s, ptr {second}, i64 {budget}, i64 {known}, ptr {table}"
-    call = f"musttail call preserve_nonecc i64 {callee}({arguments})"
-    return [f"  {result} = {call}", f"  ret i64 {result}"]
+def _go(text: str, result: str = "%o") -> list[str]:
+    """Leave by a tail call."""
+    return [f"  {result} = {text}", f"  ret i64 {result}"]
 
 
 def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
@@ -66,6 +61,7 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
     left = f"  %left = add i64 %b, {number_of('done')}"
     own = [f"  %q.i = {number_in('record')}", "  %q = inttoptr i64 %q.i to ptr"]
     bias = f"getelementptr inbounds i8, ptr %s, i64 {layout.at['pc_bias']}"
+    nothing = ("poison", "poison", "poison")
     return [
         define(
             GO_ON,
@@ -74,12 +70,12 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
                 "  %off = load i32, ptr %q",
                 "  %off.w = sext i32 %off to i64",
                 "  %target = getelementptr i8, ptr @h.decode, i64 %off.w",
-                *_jump("%target", "%q", "%left"),
+                *_go(call_outside("%target", "ptr %q", "%left")),
             ],
         ),
         define(
             MERGE,
-            [f"  %left = add i64 %b, {number_of('rebase')}", *_jump("@taken", budget="%left")],
+            [f"  %left = add i64 %b, {number_of('rebase')}", *_go(call("@taken", budget="%left"))],
         ),
         define(
             ENTER,
@@ -88,10 +84,10 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
                 f"  %table.p = getelementptr inbounds i8, ptr %s, i64 {layout.at['tlb_data']}",
                 "  %table = load ptr, ptr %table.p",
                 f"  %left = add i64 %b, {number_of('count')}",
-                *_jump("@next", "%middle", "%left", "poison", table="%table"),
+                *_go(call("@next", "ptr %middle", "%left", "poison", "%table", nothing)),
             ],
         ),
-        define(SLOW_THUNK, [*own, left, *_jump("@slow", "%q", "%left")]),
+        define(SLOW_THUNK, [*own, left, *_go(call_outside("@slow", "ptr %q", "%left"))]),
         define(
             OUT_THUNK,
             [
@@ -101,23 +97,30 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
                 "  %target = add i64 %bias, %target.0",
                 "  %pc = inttoptr i64 %target to ptr",
                 f"  %left = add i64 %b, {number_of('spent')}",
-                *_jump("@dispatch", "%pc", "%left"),
+                *_go(call_outside("@dispatch", "ptr %pc", "%left")),
             ],
         ),
-        *(_check(arch, write) for write in (False, True)),
+        define(
+            LOAD,
+            [
+                f"  %file = getelementptr i8, ptr %x, i64 {number_of('base8')}",
+                f"  %p = getelementptr i8, ptr %file, i64 {from_middle(arch, general_file(arch))}",
+                "  %v = load i64, ptr %p",
+                *_go(call("@next", held=("%first", "%other", "%v"))),
+            ],
+        ),
+        define(ZERO, _go(call("@next", held=("%first", "%other", "0")))),
+        *(_check(write) for write in (False, True)),
     ]
 
 
-def _check(arch: Arch, write: bool) -> str:
-    """Look up the page of all bytes from `low` to `high` of a register. If they are in two, or the
-    TLB does not have it, the instruction at hand is done by its handler."""
+def _check(write: bool) -> str:
+    """Look up the page of all bytes from `low` to `high` of the first register. If they are in two,
+    or the TLB does not have it, the instruction at hand is done by its handler."""
     shift, mask = tlb_place(DATA_ENTRY)
     lines = [
-        f"  %file = getelementptr i8, ptr %x, i64 {number_of('base8')}",
-        f"  %register = getelementptr i8, ptr %file, i64 {from_middle(arch, general_file(arch))}",
-        "  %value = load i64, ptr %register",
-        f"  %first = add i64 %value, {number_of('low')}",
-        f"  %last = add i64 %value, {number_of('high')}",
+        f"  %lowest = add i64 %first, {number_of('low')}",
+        f"  %last = add i64 %first, {number_of('high')}",
         f"  %number = lshr i64 %last, {shift}",
         f"  %index = and i64 %number, {mask}",
         "  %cell = getelementptr i8, ptr %t, i64 %index",
@@ -127,15 +130,15 @@ def _check(arch: Arch, write: bool) -> str:
         "  %hit = icmp eq i64 %page, %tag",
         "  br i1 %hit, label %same, label %out, !prof !0",
         "same:",
-        "  %page.1 = and i64 %first, -4096",
+        "  %page.1 = and i64 %lowest, -4096",
         "  %one = icmp eq i64 %page.1, %page",
         "  br i1 %one, label %go, label %out, !prof !0",
         "go:",
         "  %addend.p = getelementptr i8, ptr %cell, i64 16",
         "  %addend = load i64, ptr %addend.p",
-        *_jump("@next", known="%addend", result="%y"),
+        *_go(call("@next", known="%addend"), "%y"),
         "out:",
-        *_jump("@cold"),
+        *_go(call_outside("@cold", "ptr poison", "%b")),
     ]
     return define(CHECKS[write], lines)
 
@@ -155,9 +158,7 @@ def stencil_module(arch: Arch, pack: str) -> str:
                         declares |= more
     texts += _parts(arch, layout) if pack == CORE_PACK else []
     functions = ["dispatch", "h.decode", *sorted(CODE_HOLES)]
-    declares |= {
-        f"declare dso_local preserve_nonecc i64 @{f}(ptr, ptr, i64, i64, ptr)" for f in functions
-    }
+    declares |= {f"declare dso_local preserve_nonecc i64 @{f}({SIGNATURE})" for f in functions}
     low, high = -(1 << 31), 1 << 31
     ranges = "\n".join(
         f'@"hole.{h}" = external global i8, !absolute_symbol !{{i64 {0 if h in _SMALL else low}, '

@@ -8,11 +8,12 @@ of one instruction after another, fills their holes in and so has compiled them.
 Code made of stencils has a handler's arguments, but no record: a block belongs to its records, so
 that each instruction's is a hole, as is its address but for what is added to all of a page. Its
 budget is the one that was left at the block's first instruction. Instead of the record there is the
-middle of the general registers, which 8 bits reach from there; then come the distance from guest to
-host of the page that was looked up last, and the data TLB, which nothing in a block exchanges. All
-that is not usual leaves by a *thunk*, which stands apart from the code that usually runs: it goes
-on in the second handler of the instruction (`handlers`), with its own record and what is left of
-the budget, or behind a jump in `dispatch`.
+middle of the general registers, which 8 bits reach from there; then come the data TLB, which
+nothing in a block exchanges, the distance from guest to host of the page that was looked up last,
+and general registers of the guest (`stencil_registers`), which the state has as well. All that is
+not usual leaves by a *thunk*, which stands apart from the code that usually runs: it goes on in the
+second handler of the instruction (`handlers`), with its own record and what is left of the budget,
+or behind a jump in `dispatch`.
 
 LLVM makes a way out a jump on a condition if its block comes last and there is nothing else in it:
 what usually runs has no jump that is taken then, and needs none to go around.
@@ -22,15 +23,17 @@ they are the instruction's second stencil, which finds its page known.
 """
 
 from lamina.engine.threaded.baseline import OUT_THUNK, SLOW_THUNK
-from lamina.engine.threaded.decoder import places
+from lamina.engine.threaded.decoder import PLACES, places
 from lamina.engine.threaded.handlers import HandlerWriter, static_jump
 from lamina.engine.threaded.layout import FETCH_ENTRY, ThreadedLayout
 from lamina.engine.threaded.stencil_forms import PLAIN, Special, general_file
+from lamina.engine.threaded.stencil_registers import PARAMETERS, call, call_outside, roles_of
 from lamina.ir.graph import Op, Routine, Value
 from lamina.isa.arch import Arch
 from lamina.isa.insn import Insn
 
-PARAMETERS = "ptr %s, ptr %x, i64 %b, i64 %k, ptr %t"
+_SHIFTS = {"shl": "shl", "lshr": "shr", "ashr": "sar"}
+_SUFFIX = {32: "l", 64: "q"}
 
 
 class NoStencilError(Exception):
@@ -60,6 +63,8 @@ class StencilWriter(HandlerWriter):
         self._special = special
         self._changed = False  # the instruction cannot be begun again
         self._thunks: set[str] = set()
+        self._roles = roles_of(arch, insn, special)
+        self._result = "%result"
 
     # -- holes ---------------------------------------------------------------------------------
     def _operand(self, name: str) -> str:
@@ -71,8 +76,7 @@ class StencilWriter(HandlerWriter):
         head, _, rest = index.partition('"hole.')
         if not head.startswith("ptrtoint"):
             return super().register_pointer(file, index)
-        place = "a" if self._special.same and rest[0] == "b" else rest[0]
-        base = self.temp(f"getelementptr i8, ptr %x, i64 {number_of(place + '8')}")
+        base = self.temp(f"getelementptr i8, ptr %x, i64 {number_of(rest[0] + '8')}")
         return self.temp(f"getelementptr i8, ptr {base}, i64 {from_middle(self.arch, file)}")
 
     def data_tlb(self) -> str:
@@ -83,12 +87,15 @@ class StencilWriter(HandlerWriter):
         return self.places[index.op.attrs["operand"]] if index.op.name == "operand" else ""
 
     def op_reg_get(self, op: Op) -> None:
-        if self.layout.files[op.attrs["file"]].zero and self._special.zero == self._place(
-            op.args[0]
-        ):
+        place, sources = self._place(op.args[0]), self._roles.sources
+        if not self.layout.files[op.attrs["file"]].zero:
+            super().op_reg_get(op)
+        elif self._special.zero == place:
             self.bind(op.results[0], "0")
-            return
-        super().op_reg_get(op)
+        elif place in sources:
+            self.bind(op.results[0], ("%first", "%other")[sources.index(place)])
+        else:
+            super().op_reg_get(op)
 
     def op_reg_set(self, op: Op) -> None:
         file = self.layout.files[op.attrs["file"]]
@@ -98,6 +105,8 @@ class StencilWriter(HandlerWriter):
             return
         super().op_reg_set(op)
         self._changed = True
+        if file.zero and self._roles.result == self._place(op.args[0]):
+            self._result = self.use(op.args[1])
 
     def op_set(self, op: Op) -> None:
         super().op_set(op)
@@ -120,20 +129,22 @@ class StencilWriter(HandlerWriter):
 
     def _shift(self, op: Op, instruction: str) -> None:
         amount = op.args[1]
-        if self._is_in_range(amount, op.args[0].width):
-            kind = f"i{op.args[0].width}"
-            text = f"{instruction} {kind} {self.use(op.args[0])}, {self.use(amount)}"
+        width = op.args[0].width
+        if self._is_in_range(amount, width):
+            kind, hole = f"i{width}", self.places[_operand_of(amount)]
+            # LLVM would put the amount into a register.
+            shift = f'asm "{_SHIFTS[instruction]}{_SUFFIX[width]} $2, $0", "=r,0,i,~{{flags}}"'
+            text = f'call {kind} {shift}({kind} {self.use(op.args[0])}, ptr @"hole.{hole}")'
             self.bind(op.results[0], self.temp(text))
         else:
             super()._shift(op, instruction)
 
     def _is_in_range(self, amount: Value, width: int) -> bool:
         """Whether an operand is encoded in so few bits that it always is a shift of a width."""
-        while amount.op.name in ("zext", "trunc"):
-            amount = amount.op.args[0]
-        if amount.op.name != "operand" or amount.op.attrs["operand"] == "insn":
+        name = _operand_of(amount)
+        if name in ("", "insn") or width not in _SUFFIX or self.places[name] not in PLACES[:4]:
             return False
-        operand = self._insn.encoding.operands[amount.op.attrs["operand"]]
+        operand = self._insn.encoding.operands[name]
         return not operand.signed and not operand.add and 1 << operand.width <= width
 
     def _pc_at(self, hole: str) -> str:
@@ -162,12 +173,8 @@ class StencilWriter(HandlerWriter):
         if hole:
             self.bind(op.results[0], self._pc_at(hole))
         elif op.name == "add" and more.name == "operand" and first.name == "reg.get":
-            # Opaque, so that the sum is made once and from registers, by `lea`.
-            value = self.use(op.args[0])
-            if value != "0" and not self._special.same:
-                value = self.temp(f'call i64 asm "", "=r,0"(i64 {value})')
-            result = self.temp(f"add i64 {value}, {self.use(op.args[1])}")
-            if not self._second and not self._special.same:
+            result = self.temp(f"add i64 {self.use(op.args[0])}, {self.use(op.args[1])}")
+            if not self._second:  # opaque, so that the sum is made once, by `lea`
                 result = self.temp(f'call i64 asm "", "=r,0"(i64 {result})')
             self.bind(op.results[0], result)
         else:
@@ -185,11 +192,10 @@ class StencilWriter(HandlerWriter):
         if callee == f'@"s.{self.name}"':
             self._leave_by(SLOW_THUNK)
             return
-        inside = second == "ptr %x"
-        known = "i64 %k, ptr %t" if inside else "i64 poison, ptr poison"
-        arguments = f"ptr %s, {second}, i64 {budget}, {known}"
-        call = f"musttail call preserve_nonecc i64 {callee}({arguments})"
-        self.close(f"ret i64 {self.temp(call + traits)}")
+        text = call_outside(callee, second, budget)
+        if second == "ptr %x":
+            text = call(callee, budget=budget, held=("%first", "%other", self._result))
+        self.close(f"ret i64 {self.temp(text + traits)}")
 
     def _leave_by(self, thunk: str) -> None:
         self._thunks.add(thunk)
@@ -267,6 +273,13 @@ class StencilWriter(HandlerWriter):
         if any(_is_foreign_call(line) for line in self.lines):
             raise NoStencilError("a call")
         return define(self.name, self.lines, self.strictness())
+
+
+def _operand_of(value: Value) -> str:
+    """The operand that a value is, in whatever width; "": it is none."""
+    while value.op.name in ("zext", "trunc"):
+        value = value.op.args[0]
+    return str(value.op.attrs["operand"]) if value.op.name == "operand" else ""
 
 
 def _is_foreign_call(line: str) -> bool:

@@ -15,12 +15,36 @@ from typing import NamedTuple
 from lamina.base.bits import U8, U64, align_up
 from lamina.base.errors import CodeError
 from lamina.engine.code.image import END, CodeImage, Relocation
-from lamina.engine.code.x86 import Instruction, instructions
-from lamina.engine.threaded.baseline import COLD, ENDS, HEAD, HOLES, JUMPS, LINKS, PARTS
-from lamina.engine.threaded.decoder import Handler, PackTable, Variants
+from lamina.engine.code.x86 import Instruction, instructions, registers
+from lamina.engine.threaded.baseline import (
+    CHECKS,
+    COLD,
+    ENDS,
+    FIRST_SHIFT,
+    HEAD,
+    HIGH_BIT,
+    HOLES,
+    JUMPS,
+    LINKS,
+    LOAD,
+    OTHER_SHIFT,
+    PARTS,
+    SPOILS,
+    ZERO,
+)
+from lamina.engine.threaded.baseline import RESULT as HAS_RESULT
+from lamina.engine.threaded.decoder import PLACES, Handler, PackTable, Variants
 from lamina.engine.threaded.layout import RECORD, TEMPLATE_MAX
 from lamina.engine.threaded.stencil_forms import PLAIN, about_registers, specials
 from lamina.engine.threaded.stencil_module import stencil_name
+from lamina.engine.threaded.stencil_registers import (
+    FIRST,
+    HELD,
+    OTHER,
+    RESULT,
+    Roles,
+    roles_of,
+)
 from lamina.isa.arch import Arch
 
 _HEAD = struct.Struct(f"<{len(HEAD)}Q")
@@ -29,11 +53,16 @@ _ADDEND = 16  # where that stands in a row
 _JUMP = b"\xe9"  # jmp, with a 32-bit distance
 _JUMP_BYTES = 5
 _NUMBER = {name: i for i, name in enumerate(HOLES)}
-_BYTES = {"pc32": 4, "abs32": 4, "abs64": 8, "abs8": 1}
+_BYTES = {"pc32": 4, "abs32": 4, "abs64": 8, "abs8": 1, "register": 0}
 _REGISTERS = {name: i for i, name in enumerate(("a8", "b8", "c8", "d8", "base8"))}
 _MOD, _MOD_8, _MOD_32 = 0xC0, 0x40, 0x80  # of a ModRM byte: bits of the displacement
 _REX_MOVE, _MOVE_8, _MOVE_4, _MODRM_REGISTER = 0x48, 0xB8, 0xC7, 0xC0  # mov of a number, REX.W
 _SMALL = frozenset(("imm", "low", "high"))  # signed 32 bits are enough for these
+_PARTS_ROLES = {
+    LOAD: Roles(result="a"),
+    ZERO: Roles(result="a"),
+    **dict.fromkeys(CHECKS, Roles(("a",))),
+}
 _DISCARD = 0x20  # in the number of a register: it is the one where discarded writes go
 
 
@@ -45,9 +74,10 @@ class _Piece(NamedTuple):
 
 
 class _Fitting(NamedTuple):
-    """A stencil, and which operands it is for: `baseline.HEAD`."""
+    """A stencil, what it has in registers, and which operands it is for: `baseline.HEAD`."""
 
     piece: _Piece
+    roles: Roles = Roles()
     mask: int = 0
     match: int = 0
     room: int = U64
@@ -68,12 +98,19 @@ def template_image(arch: Arch, pack: str, stencils: CodeImage) -> CodeImage:
     for name in PARTS:
         if name in pieces:
             short = _shorter(pieces[name], _REGISTERS.keys())[0]
-            writer.symbols[name] = writer.chain(_Owner(), [_Fitting(short)], None)
+            writer.symbols[name] = writer.chain(
+                _Owner(), [_Fitting(short, _PARTS_ROLES.get(name, Roles()))], None
+            )
     for handler in PackTable(arch, pack, Variants(arch)).handlers:
         name = stencil_name(handler.insn, handler.local)
-        if name in pieces and len(pieces[name].code) <= TEMPLATE_MAX:
+        if name in pieces and _is_of_use(pieces[name], roles_of(arch, handler.insn)):
             writer.symbols[f"h.{handler.name}"] = _enter(arch, writer, pieces, handler)
     return CodeImage(bytes(writer.text), writer.symbols, tuple(writer.relocations))
+
+
+def _is_of_use(piece: _Piece, roles: Roles) -> bool:
+    """Whether a stencil is short, and does not use registers that its operands may be in."""
+    return len(piece.code) <= TEMPLATE_MAX and not (roles.sources and _is_greedy(piece, roles))
 
 
 def _enter(arch: Arch, writer: "_Writer", pieces: dict[str, _Piece], handler: Handler) -> int:
@@ -89,9 +126,10 @@ def _enter(arch: Arch, writer: "_Writer", pieces: dict[str, _Piece], handler: Ha
         name = stencil_name(insn, handler.local, second)
         if name in pieces:
             fitting = [
-                _Fitting(pieces[name + one.suffix], one.mask, one.match)
+                _Fitting(pieces[name + one.suffix], roles_of(arch, insn, one), one.mask, one.match)
                 for one in (*specials(arch, insn), PLAIN)
                 if name + one.suffix in pieces
+                and _is_of_use(pieces[name + one.suffix], roles_of(arch, insn, one))
             ]
             at = writer.chain(owner, fitting, at)
     assert at is not None
@@ -116,7 +154,7 @@ class _Writer:
         return self._add(owner, found[-1], second, other)
 
     def _add(self, owner: _Owner, one: _Fitting, second: int | None, other: int | None) -> int:
-        code, rows = one.piece
+        code, rows = _settled(one)
         last = len(code) - _JUMP_BYTES
         follows = [r for r in rows if r.symbol == "next"]
         falls = [r for r in follows if r.offset == last + 1 and code[last : last + 1] == _JUMP]
@@ -125,7 +163,7 @@ class _Writer:
         flags = 0 if follows or not owner.step else ENDS
         holes = {r.symbol.removeprefix("hole.") for r in rows}
         flags |= (JUMPS if "taken" in holes else 0) | (LINKS if "next_pc" in holes else 0)
-        flags |= (COLD if "cold" in holes else 0) | owner.about
+        flags |= (COLD if "cold" in holes else 0) | owner.about | _registers_used(one)
         head = {"size": len(code), "rows": len(rows), "step": owner.step, "flags": flags}
         head |= {"mask": one.mask, "match": one.match, "room": one.room}
         self.text += bytes(align_up(len(self.text), 8) - len(self.text))
@@ -161,7 +199,44 @@ def _shortened(one: _Fitting) -> Iterator[_Fitting]:
             elif not mask >> 8 * _REGISTERS[name] & U8:  # it is not known to be another one
                 mask |= _DISCARD << 8 * _REGISTERS[name]
         if "imm" in done or (names is _REGISTERS and (done or one.mask)):
-            yield _Fitting(piece, mask, one.match, room)
+            yield _Fitting(piece, one.roles, mask, one.match, room)
+
+
+def _in_roles(roles: Roles) -> dict[int, str]:
+    """The host's registers that a stencil has for something, and the holes that these are."""
+    first, other = (len(roles.sources) > i for i in range(2))
+    used = ((FIRST, "first", first), (OTHER, "other", other), (RESULT, "result", roles.result))
+    return {number: hole for number, hole, has in used if has}
+
+
+def _registers_used(one: _Fitting) -> int:
+    """The flags that say what a stencil has in registers, and whether it spoils what they hold."""
+    roles = one.roles
+    flags = HAS_RESULT if roles.result else 0
+    for place, shift in zip(roles.sources, (FIRST_SHIFT, OTHER_SHIFT), strict=False):
+        flags |= PLACES.index(place) + 1 << shift
+    return flags | (SPOILS if _is_greedy(one.piece, roles) else 0)
+
+
+def _is_greedy(piece: _Piece, roles: Roles) -> bool:
+    """Whether a stencil uses registers that hold something, but those that it has in its roles."""
+    named = {f.number for one in instructions(piece.code) for f in registers(piece.code, one)}
+    return bool((named & {*HELD}) - {*_in_roles(roles)})
+
+
+def _settled(one: _Fitting) -> _Piece:
+    """A stencil with holes for the registers that it has in its roles. What fills one is combined
+    with the bits there by xor, so these are made those of FIRST."""
+    mine, code, rows = _in_roles(one.roles), bytearray(one.piece.code), list(one.piece.rows)
+    for instruction in instructions(one.piece.code):
+        for field in registers(one.piece.code, instruction):
+            if field.number in mine:
+                hole = mine[field.number]
+                code[field.offset] ^= (field.number ^ FIRST) << field.shift
+                high = HIGH_BIT + field.high_shift
+                rows.append(Relocation(field.offset, "register", hole, field.shift))
+                rows.append(Relocation(field.high_offset, "register", hole, high))
+    return _Piece(bytes(code), rows)
 
 
 def _shorter(piece: _Piece, names: Collection[str]) -> tuple[_Piece, dict[str, int]]:
