@@ -183,3 +183,32 @@ def test_an_interrupt_is_not_put_off_by_more_than_the_passes_of_a_page(
         finally:
             a.close()
             b.close()
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("step", [8, -8, 1000])
+def test_what_is_computed_at_the_ends_of_a_loop(step: int, lengths: tuple[int, ...]) -> None:
+    """Registers that nobody in the loop needs, at two ways out, at traps and at every stop."""
+    passes = 3 * PAGE_SIZE // abs(step)
+    body = f"""
+        li a0, {BASE + RAM - 2 * PAGE_SIZE if step > 0 else DATA + 3 * PAGE_SIZE}
+        li a2, {passes}
+        li s3, {passes // 2}
+    1:  ld a3, 0(a0)
+        srli a4, a3, 8
+        slliw a5, a3, 5
+        xor a6, a4, a5
+        sb a4, 1(a0)
+        beq a2, s3, 2f
+        srli a7, a3, 16
+        sb a7, 2(a0)
+        addi a0, a0, {step}
+        addi s1, s1, 1
+        addi a2, a2, -1
+        bnez a2, 1b
+        j stop
+    2:  add s2, a6, a7
+        addi a2, a2, -1
+        j 1b
+    """
+    check(body, lengths)

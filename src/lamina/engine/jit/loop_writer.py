@@ -34,6 +34,10 @@ class LoopWriter(AccessWriter):
         """The guest-virtual address of an instruction."""
         raise NotImplementedError
 
+    def sink(self, cycle: Cycle) -> None:
+        """Do what a pass computes for nobody in the loop once more, where it is over."""
+        raise NotImplementedError
+
     def check_budget(self, target: str) -> None:
         """Go on if nothing is pending; else dispatch to an address."""
         now = self.temp("load i64, ptr %bud")
@@ -79,6 +83,7 @@ class LoopWriter(AccessWriter):
         """The block that decides how far the loop may run without checks."""
         head = cycle.head
         self.open(f"top.{head}")
+        self.sink(cycle)
         self.check_budget(self.pc_of(head))
         self.declares.add("declare i64 @llvm.umin.i64(i64, i64)")
         self.declares.add("declare i64 @llvm.smax.i64(i64, i64)")

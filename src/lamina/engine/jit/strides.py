@@ -14,6 +14,7 @@ from lamina.engine.jit.flow import Decoded
 from lamina.engine.jit.groups import Group
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.shape import Part, loop_blocks, predecessors
+from lamina.engine.jit.sinking import sinkable
 from lamina.ir.graph import Op, Value
 
 MAX_INSTRUCTIONS = 80  # of such a loop: it is compiled twice
@@ -52,12 +53,14 @@ class Stride:
 @dataclass(eq=False, slots=True)
 class Cycle:
     """A loop: its blocks from the head on, its instructions, its strides, and of which each
-    instruction's access is, with the distance from its sum."""
+    instruction's access is, with the distance from its sum. `sunk`: the offsets of instructions
+    that can be done when a pass is over (`sinking`)."""
 
     parts: tuple[int, ...]
     length: int
     strides: list[Stride]
     accesses: dict[int, tuple[Stride, int]]
+    sunk: tuple[int, ...] = ()
 
     @property
     def head(self) -> int:
@@ -123,7 +126,9 @@ def _cycle(region: Region[Decoded], parts: dict[int, Part], order: tuple[int, ..
         if stride.group.take(distance, access.size, access.write):
             accesses[offset] = (stride, distance)
     used = [s for s in strides.values() if s.group.count]
-    return Cycle(order, len(offsets), used, accesses)
+    members = [region.members[o] for o in offsets]
+    sunk = tuple(offsets[i] for i in sinkable(members, len(parts[order[0]].offsets)))
+    return Cycle(order, len(offsets), used, accesses, sunk)
 
 
 def _step(terms: tuple[tuple[Register, int], ...], end: dict[Register, Sum | None]) -> int | None:

@@ -50,12 +50,13 @@ NOWHERE = -1 << 63  # before all instructions
 @dataclass(frozen=True, slots=True)
 class _Edge:
     """Where control goes: to an instruction, past checks of pages and of the budget, out of a
-    loop or within it."""
+    loop or within it. `cycle`: a pass of it is over."""
 
     target: int
     pages: tuple[int, ...]
     back: bool
     loop: Loop | None
+    cycle: Cycle | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ class RegionWriter(EntryWriter):
             same = self.temp(f"icmp eq i64 {distance}, {offset}")
             self.branch(same, self._way(offset), other, (1, 0))
 
-    def _instruction(self, offset: int) -> None:
+    def _begin(self, offset: int) -> None:
+        """What is written now is an instruction's."""
         self.offset = offset
         self.member = self.region.members[offset]
         self.routine = self.member.routine
@@ -193,6 +195,17 @@ class RegionWriter(EntryWriter):
         for v in self.routine.variables:
             self.head.append(f"{self.variable(v)} = alloca i{v.width}")
             self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
+
+    def sink(self, cycle: Cycle) -> None:
+        self.facts.forget()
+        for offset in cycle.sunk:
+            self._begin(offset)
+            self.block(self.routine.body)
+        self.facts.forget()
+        self.offset = cycle.head
+
+    def _instruction(self, offset: int) -> None:
+        self._begin(offset)
         # An entry must get on: it has no way out before it has done something.
         rare = self.member.restartable and offset not in self.region.entries
         way = self.label("rare") if rare else ""
@@ -228,6 +241,8 @@ class RegionWriter(EntryWriter):
             self.open(label)
             inside = edge.target in self.region.members
             if not inside or self.parts[edge.target].loop is not edge.loop:
+                if edge.cycle is not None:
+                    self.sink(edge.cycle)
                 self.flush()
                 self.loop = None
             if not inside:
@@ -304,12 +319,12 @@ class RegionWriter(EntryWriter):
     # -- leaving -----------------------------------------------------------------------------------
     def _way(self, offset: int) -> str:
         """The label that leads to an instruction; the budget must be up to date there."""
-        loop = self.loop
+        loop, cycle = self.loop, self.cycles.get(self._part.first)
         if offset not in self.region.members:
-            return self._edges.setdefault(_Edge(offset, (), False, loop), self._new("exit"))
+            edge = _Edge(offset, (), False, loop, cycle)
+            return self._edges.setdefault(edge, self._new("exit"))
         after = self.parts[offset]
         back = offset <= self.offset
-        cycle = self.cycles.get(self._part.first)
         if self.cycle is not None and offset in self.cycle.parts:
             return f"{'end' if offset == self.cycle.head else 'free'}.{offset}"
         if cycle is not None and offset == cycle.head:
@@ -318,7 +333,8 @@ class RegionWriter(EntryWriter):
         alike = after.loop is loop or (loop is None and self.keeps)
         if not back and not pages and alike:
             return f"o{offset}"
-        return self._edges.setdefault(_Edge(offset, pages, back, loop), self._new("to"))
+        edge = _Edge(offset, pages, back, loop, cycle)
+        return self._edges.setdefault(edge, self._new("to"))
 
     def _new(self, hint: str) -> str:
         return self.label(hint)
