@@ -27,10 +27,10 @@ CODE_HOLES = frozenset(("next", "taken", "slow", "cold"))  # functions, not numb
 STENCILS = "stencils of "  # in front of a pack's name
 # Stencils that are no instructions.
 GO_ON, MERGE, ENTER = "go on", "merge", "enter"
-LOAD, ZERO = "load", "zero"  # of a register of the guest to one of the host
+LOAD, ZERO, STORE = "load", "zero", "store"  # of a register of the guest in one of the host
 CHECKS = ("check read", "check write")
 SLOW_THUNK, OUT_THUNK = "thunk slow", "thunk out"
-PARTS = (GO_ON, MERGE, ENTER, LOAD, ZERO, *CHECKS, SLOW_THUNK, OUT_THUNK)
+PARTS = (GO_ON, MERGE, ENTER, LOAD, ZERO, STORE, *CHECKS, SLOW_THUNK, OUT_THUNK)
 
 LOOKUP_BITS = 12  # of the table from handlers to templates
 # The words in front of a template. `second`: the template of the same access where the page was
@@ -48,8 +48,11 @@ ENDS, JUMPS, LINKS, COLD, READS, WRITES, BARRIER = (1 << i for i in range(7))
 SIZE_SHIFT, BASE_SHIFT, DESTINATION_SHIFT, FIRST_SHIFT, OTHER_SHIFT = 8, 12, 16, 20, 24
 RESULT = 1 << 28  # what it changes is in a register of the host, too
 SPOILS = 1 << 29  # nothing that the host's registers held is there behind it
+EXACT = 1 << 30  # the state must have all registers before it
 # Words of an entry in the list of a block, and marks: straight code begins, a jump leads there.
-ENTRY = ("record", "template", "place", "marks", "check", "low", "high", "thunk")
+# `stores` and `owed` are what is to be stored before it, and by its thunk: for each of the host's
+# registers eight bits, with 1 + the register of the guest.
+ENTRY = ("record", "template", "place", "marks", "check", "low", "high", "thunk", "stores", "owed")
 BEGINS, TARGET = 1, 2
 # Among the marks: the host's registers for `first`, `other`, `result`, which are to be loaded, and
 # how many instructions later each is read, or NOT_READ.

@@ -122,7 +122,7 @@ define internal i64 @baseline_enter_size(ptr %s, i64 %n) alwaysinline {{
 }}
 ; Give every entry its place, and a thunk behind all code where it needs one. The size of all.
 define internal i64 @baseline_place(ptr %s, i64 %entries) noinline {{
-  %cells = alloca [{cells} x i64]
+  %cells = alloca [{cells} x i64], align 8
   call void @held_clear(ptr %cells)
   br label %code
 code:
@@ -134,7 +134,10 @@ one:
   %loads = call i64 @baseline_hold(ptr %s, ptr %cells, i64 %i)
   %template = call ptr @entry_template(ptr %s, i64 %i)
   %enter.size = call i64 @baseline_enter_size(ptr %s, i64 %i)
-  %place = add i64 %at, %enter.size
+  %stores = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[stores]})
+  %stores.size = call i64 @baseline_stores_size(ptr %s, i64 %stores)
+  %stored = add i64 %at, %stores.size
+  %place = add i64 %stored, %enter.size
   call void @set_entry(ptr %s, i64 %i, i64 {entry[place]}, i64 %place)
   %own = call i64 @template_word(ptr %template, i64 {head[size]})
   %check.i = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[check]})
@@ -163,7 +166,10 @@ look:
   br i1 %none, label %next, label %has
 has:
   %thunk.size = call i64 @template_word(ptr %thunk, i64 {head[size]})
-  %thunk.2 = add i64 %thunk.at, %thunk.size
+  %owed = call i64 @listed_word(ptr %s, i64 %j, i64 {entry[owed]})
+  %owed.size = call i64 @baseline_stores_size(ptr %s, i64 %owed)
+  %thunk.stored = add i64 %thunk.at, %owed.size
+  %thunk.2 = add i64 %thunk.stored, %thunk.size
   br label %next
 next:
   %thunk.1 = phi i64 [ %thunk.at, %look ], [ %thunk.2, %has ]
@@ -263,6 +269,13 @@ jump:  ; the budget at the target counts from the target's own number
   call void @baseline_value(ptr %values, i64 {hole[rebase]}, i64 %rebase)
   br label %straight
 straight:
+  %stores = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[stores]})
+  %stores.size = call i64 @baseline_stores_size(ptr %s, i64 %stores)
+  %enter.size = call i64 @baseline_enter_size(ptr %s, i64 %i)
+  %stored = sub i64 %place, %enter.size
+  %stores.place = sub i64 %stored, %stores.size
+  %stores.at = getelementptr inbounds i8, ptr %out, i64 %stores.place
+  %stores.end = call ptr @baseline_store(ptr %s, i64 %stores, ptr %stores.at, ptr %values)
   %here.1 = call ptr @baseline_load(ptr %s, i64 %i, i64 {FIRST_SHIFT}, i64 {LOADS_FIRST}, i64 {HOLDS_FIRST}, ptr %here, ptr %values)
   %here.2 = call ptr @baseline_load(ptr %s, i64 %i, i64 {OTHER_SHIFT}, i64 {LOADS_OTHER}, i64 {HOLDS_OTHER}, ptr %here.1, ptr %values)
   br i1 %checks, label %check, label %code
@@ -284,7 +297,9 @@ code:
   br i1 %no.thunk, label %next, label %thunk.write
 thunk.write:
   %cold.p = inttoptr i64 %cold to ptr
-  %thunk.end = call ptr @baseline_copy(ptr %thunk, ptr %cold.p, ptr %values)
+  %owed = call i64 @listed_word(ptr %s, i64 %i, i64 {entry[owed]})
+  %owed.end = call ptr @baseline_store(ptr %s, i64 %owed, ptr %cold.p, ptr %values)
+  %thunk.end = call ptr @baseline_copy(ptr %thunk, ptr %owed.end, ptr %values)
   br label %next
 next:
   %i1 = add i64 %i, 1
@@ -341,5 +356,5 @@ def _operands() -> str:
 
 def code(arch: Arch, layout: ThreadedLayout) -> str:
     """The text of this file for an architecture."""
-    more = {"operands": _operands(), "cells": 2 * CELLS}
+    more = {"operands": _operands(), "cells": 4 * CELLS}
     return _CODE.format_map({**baseline_names(arch, layout), **more})

@@ -30,7 +30,13 @@ from lamina.engine.threaded.baseline import (
     WRITES,
 )
 from lamina.engine.threaded.decoder import discard
-from lamina.engine.threaded.layout import BASELINE_MAX, BASELINE_TODO, PAGE_RECORDS, ThreadedLayout
+from lamina.engine.threaded.layout import (
+    BASELINE_ENTRY,
+    BASELINE_MAX,
+    BASELINE_TODO,
+    PAGE_RECORDS,
+    ThreadedLayout,
+)
 from lamina.engine.threaded.runtime_ir import names
 from lamina.isa.arch import Arch
 
@@ -38,7 +44,7 @@ _NUMBERS = (
     *("ENDS", "JUMPS", "LINKS", "COLD", "WRITES", "BARRIER"),
     *("SIZE_SHIFT", "BASE_SHIFT", "DESTINATION_SHIFT", "BEGINS", "TARGET", "NEAR", "FAR"),
     *("FIRST_SHIFT", "OTHER_SHIFT", "RESULT", "HOLDS_FIRST", "HOLDS_OTHER", "HOLDS_RESULT"),
-    *("FIRST_NEXT", "OTHER_NEXT", "RESULT_NEXT", "HIGH_BIT"),
+    *("FIRST_NEXT", "OTHER_NEXT", "RESULT_NEXT", "HIGH_BIT", "EXACT"),
     *("LOADS_FIRST", "LOADS_OTHER", "MOST_PERIOD"),
 )
 
@@ -211,6 +217,7 @@ def baseline_names(arch: Arch, layout: ThreadedLayout) -> dict[str, object]:
         "head": {name: 8 * i for i, name in enumerate(HEAD)},
         "HEAD_BYTES": 8 * len(HEAD),
         "entry": {name: 8 * i for i, name in enumerate(ENTRY)},
+        "entry_words": BASELINE_ENTRY // 8,
         "lookup_shift": 32 - LOOKUP_BITS,
         "lookup_mask": (1 << LOOKUP_BITS) - 1,
         "map": layout.baseline,

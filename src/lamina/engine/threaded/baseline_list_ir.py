@@ -60,7 +60,7 @@ define internal ptr @baseline_cell(ptr %s, ptr %page, ptr %rec) alwaysinline {{
 }}
 define internal ptr @baseline_entry(ptr %s, i64 %n) alwaysinline {{
   %list = getelementptr inbounds i8, ptr %s, i64 {list}
-  %entry = getelementptr inbounds [8 x i64], ptr %list, i64 %n
+  %entry = getelementptr inbounds [{entry_words} x i64], ptr %list, i64 %n
   ret ptr %entry
 }}
 define internal i64 @listed_word(ptr %s, i64 %n, i64 %at) alwaysinline {{

@@ -1,14 +1,16 @@
 """Which registers of the host hold which of the guest in a block of the baseline compiler, as LLVM
 assembly. See `runtime_ir` for the notation, `stencil_registers` for what stencils have in registers.
 
-An instruction finds what it reads in registers, or it is loaded just before; what it writes goes to
-the state and stays in a register. Where all are in use the one that is read last of all is given up
-(Belady), for which there is nothing to do. Where a jump leads, nothing is held.
+An instruction finds what it reads in registers, or it is loaded just before; what it writes stays in
+a register. That is stored to the state when its register is given up, or before what may leave the
+block; if that is rare, by the thunk through which it leaves. What is written again before either is
+never stored. Where all registers are in use the one that is read last of all is given up (Belady).
+Where a jump leads, nothing is held.
 
 Two passes: the first one goes backward and notes at each operand how far ahead it is read again; the
 second one gives it a register. A *cell* for each of the host's registers, by its number xor FIRST,
-says which of the guest's it holds and at which entry that is read: never is a large number, and 0 is
-for those that cannot be given up.
+says which of the guest's it holds, at which entry that is read, and whether the state lacks it. Never
+is a large number; those that cannot be given up are as if they were read at entry 0.
 """
 
 from lamina.engine.threaded.baseline import NOT_READ
@@ -117,8 +119,10 @@ define internal void @held_clear(ptr %cells) alwaysinline {{
   br label %loop
 loop:
   %i = phi i64 [ 0, %0 ], [ %i1, %loop ]
-  %holder.p = getelementptr inbounds [2 x i64], ptr %cells, i64 %i
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %i
   store i64 {NOBODY}, ptr %holder.p
+  %lacks.p = getelementptr inbounds i8, ptr %holder.p, i64 16
+  store i64 0, ptr %lacks.p
   %read.p = getelementptr inbounds i8, ptr %holder.p, i64 8
   %bit.1 = shl i64 1, %i
   %bit = and i64 %bit.1, {HELD_CELLS}
@@ -138,13 +142,15 @@ define internal void @held_drop(ptr %cells, i64 %register) noinline {{
   br label %loop
 loop:
   %i = phi i64 [ 0, %0 ], [ %i1, %next ]
-  %holder.p = getelementptr inbounds [2 x i64], ptr %cells, i64 %i
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %i
   %holder = load i64, ptr %holder.p
   %same = icmp eq i64 %holder, %register
   %drop = or i1 %same, %all
   br i1 %drop, label %one, label %next
 one:
   store i64 {NOBODY}, ptr %holder.p
+  %lacks.p = getelementptr inbounds i8, ptr %holder.p, i64 16
+  store i64 0, ptr %lacks.p
   %read.p = getelementptr inbounds i8, ptr %holder.p, i64 8
   %read = load i64, ptr %read.p
   %fixed = icmp eq i64 %read, 0
@@ -159,36 +165,112 @@ done:
   ret void
 }}
 
-; The cell that holds a register of the guest from now on, which is read at %read; plus {CELLS} if it
-; did not before.
-define internal i64 @held_take(ptr %cells, i64 %register, i64 %read) noinline {{
+; The cell that holds a register of the guest; -1: none.
+define internal i64 @held_find(ptr %cells, i64 %register) noinline {{
   br label %loop
 loop:
   %i = phi i64 [ 0, %0 ], [ %i1, %next ]
-  %last = phi i64 [ 0, %0 ], [ %last.n, %next ]
-  %best = phi i64 [ 0, %0 ], [ %best.n, %next ]
-  %holder.p = getelementptr inbounds [2 x i64], ptr %cells, i64 %i
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %i
   %holder = load i64, ptr %holder.p
-  %read.p = getelementptr inbounds i8, ptr %holder.p, i64 8
-  %read.i = load i64, ptr %read.p
   %same = icmp eq i64 %holder, %register
   br i1 %same, label %found, label %next
 found:
-  store i64 %read, ptr %read.p
   ret i64 %i
 next:
+  %i1 = add i64 %i, 1
+  %more = icmp ult i64 %i1, {CELLS}
+  br i1 %more, label %loop, label %none
+none:
+  ret i64 -1
+}}
+
+; Add to what is to be stored what a cell holds, if the state lacks it.
+define internal void @held_owe(ptr %cells, i64 %cell, ptr %stores) alwaysinline {{
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %cell
+  %lacks.p = getelementptr inbounds i8, ptr %holder.p, i64 16
+  %lacks = load i64, ptr %lacks.p
+  %does = icmp ne i64 %lacks, 0
+  br i1 %does, label %add, label %out
+add:
+  %holder = load i64, ptr %holder.p
+  %holder.1 = add i64 %holder, 1
+  %cell4 = shl i64 %cell, 2
+  %place.0 = lshr i64 {PLACES_OF_CELLS}, %cell4
+  %place = and i64 %place.0, 15
+  %place8 = shl i64 %place, 3
+  %part = shl i64 %holder.1, %place8
+  %word.0 = load i64, ptr %stores
+  %word = or i64 %word.0, %part
+  store i64 %word, ptr %stores
+  br label %out
+out:
+  ret void
+}}
+define internal void @held_has(ptr %cells, i64 %cell, i64 %lacks) alwaysinline {{
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %cell
+  %lacks.p = getelementptr inbounds i8, ptr %holder.p, i64 16
+  store i64 %lacks, ptr %lacks.p
+  ret void
+}}
+; The same for all; %after: whether the state lacks them then.
+define internal void @held_owe_all(ptr %cells, ptr %stores, i1 %after) noinline {{
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %0 ], [ %i1, %next ]
+  call void @held_owe(ptr %cells, i64 %i, ptr %stores)
+  br i1 %after, label %next, label %clean
+clean:
+  call void @held_has(ptr %cells, i64 %i, i64 0)
+  br label %next
+next:
+  %i1 = add i64 %i, 1
+  %more = icmp ult i64 %i1, {CELLS}
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}}
+
+; Give up the cell that is read last of all: what it holds is stored.
+define internal i64 @held_give_up(ptr %cells, ptr %stores) noinline {{
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %0 ], [ %i1, %loop ]
+  %last = phi i64 [ 0, %0 ], [ %last.n, %loop ]
+  %best = phi i64 [ 0, %0 ], [ %best.n, %loop ]
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %i
+  %read.p = getelementptr inbounds i8, ptr %holder.p, i64 8
+  %read.i = load i64, ptr %read.p
   %later = icmp ugt i64 %read.i, %last
   %last.n = select i1 %later, i64 %read.i, i64 %last
   %best.n = select i1 %later, i64 %i, i64 %best
   %i1 = add i64 %i, 1
   %more = icmp ult i64 %i1, {CELLS}
-  br i1 %more, label %loop, label %none
-none:
-  %best.p = getelementptr inbounds [2 x i64], ptr %cells, i64 %best.n
-  store i64 %register, ptr %best.p
-  %best.read.p = getelementptr inbounds i8, ptr %best.p, i64 8
-  store i64 %read, ptr %best.read.p
-  %r = add i64 %best.n, {CELLS}
+  br i1 %more, label %loop, label %done
+done:
+  call void @held_owe(ptr %cells, i64 %best.n, ptr %stores)
+  call void @held_has(ptr %cells, i64 %best.n, i64 0)
+  ret i64 %best.n
+}}
+; Have a cell hold a register, which is read at %read.
+define internal void @held_give(ptr %cells, i64 %cell, i64 %register, i64 %read) alwaysinline {{
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %cell
+  store i64 %register, ptr %holder.p
+  %read.p = getelementptr inbounds i8, ptr %holder.p, i64 8
+  store i64 %read, ptr %read.p
+  ret void
+}}
+; The cell of an operand, which cannot be given up now; plus {CELLS} if it did not hold it before.
+define internal i64 @held_take(ptr %cells, i64 %register, ptr %stores) noinline {{
+  %found = call i64 @held_find(ptr %cells, i64 %register)
+  %is = icmp sge i64 %found, 0
+  br i1 %is, label %known, label %new
+known:
+  call void @held_give(ptr %cells, i64 %found, i64 %register, i64 0)
+  ret i64 %found
+new:
+  %given = call i64 @held_give_up(ptr %cells, ptr %stores)
+  call void @held_give(ptr %cells, i64 %given, i64 %register, i64 0)
+  %r = add i64 %given, {CELLS}
   ret i64 %r
 }}
 
@@ -206,7 +288,7 @@ define internal void @held_release(ptr %cells, i64 %taken, i1 %is, i64 %read) al
   br i1 %is, label %set, label %out
 set:
   %cell = and i64 %taken, {CELL_MASK}
-  %holder.p = getelementptr inbounds [2 x i64], ptr %cells, i64 %cell
+  %holder.p = getelementptr inbounds [4 x i64], ptr %cells, i64 %cell
   %holder = load i64, ptr %holder.p
   %gone = icmp eq i64 %holder, {NOBODY}
   %read.n = select i1 %gone, i64 {NEVER}, i64 %read
@@ -219,6 +301,10 @@ out:
 
 ; Give the operands of an entry their registers; the bytes that it takes to load them.
 define internal i64 @baseline_hold(ptr %s, ptr %cells, i64 %n) noinline {{
+  %stores = alloca i64
+  store i64 0, ptr %stores
+  %owed = alloca i64
+  store i64 0, ptr %owed
   %marks = call i64 @listed_word(ptr %s, i64 %n, i64 {entry[marks]})
   %template = call ptr @entry_template(ptr %s, i64 %n)
   %flags = call i64 @template_word(ptr %template, i64 {head[flags]})
@@ -227,6 +313,11 @@ define internal i64 @baseline_hold(ptr %s, ptr %cells, i64 %n) noinline {{
   %has.first = icmp ne i64 %first, {NOBODY}
   %has.other = icmp ne i64 %other, {NOBODY}
   %met = call i1 @has(i64 %marks, i64 {MET})
+  %exact = call i1 @has(i64 %flags, i64 {EXACT})
+  %flushes = or i1 %met, %exact
+  br i1 %flushes, label %flush, label %begin
+flush:
+  call void @held_owe_all(ptr %cells, ptr %stores, i1 false)
   br i1 %met, label %fresh, label %begin
 fresh:
   call void @held_drop(ptr %cells, i64 {NOBODY})
@@ -234,29 +325,60 @@ fresh:
 begin:
   br i1 %has.first, label %take.first, label %second
 take.first:
-  %first.t = call i64 @held_take(ptr %cells, i64 %first, i64 0)
+  %first.t = call i64 @held_take(ptr %cells, i64 %first, ptr %stores)
   br label %second
 second:
   %first.r = phi i64 [ 0, %begin ], [ %first.t, %take.first ]
   br i1 %has.other, label %take.other, label %writes
 take.other:
-  %other.t = call i64 @held_take(ptr %cells, i64 %other, i64 0)
+  %other.t = call i64 @held_take(ptr %cells, i64 %other, ptr %stores)
   br label %writes
 writes:
   %other.r = phi i64 [ 0, %second ], [ %other.t, %take.other ]
   %target = call i64 @baseline_target_register(ptr %s, i64 %n)
-  %some = icmp ne i64 %target, {NOBODY}
-  br i1 %some, label %write, label %taken
-write:
-  call void @held_drop(ptr %cells, i64 %target)
+  %thunk = call ptr @baseline_thunk(ptr %s, i64 %n)
+  %leaves = icmp ne ptr %thunk, null
   %keeps = call i1 @has(i64 %flags, i64 {RESULT})
+  %old = call i64 @held_find(ptr %cells, i64 %target)
+  %some = icmp ne i64 %target, {NOBODY}
+  %was = icmp sge i64 %old, 0
+  %replaces = and i1 %some, %was
+  br i1 %leaves, label %careful, label %free
+free:  ; nobody will need what the target held
+  br i1 %replaces, label %forget, label %choose
+forget:
+  call void @held_drop(ptr %cells, i64 %target)
+  br label %choose
+careful:  ; the thunk will
+  br i1 %replaces, label %lock, label %choose
+lock:
+  call void @held_give(ptr %cells, i64 %old, i64 %target, i64 0)
+  br label %choose
+choose:
+  br i1 %keeps, label %give.up, label %snapshot
+give.up:
+  %given = call i64 @held_give_up(ptr %cells, ptr %stores)
+  br label %snapshot
+snapshot:
+  %result.r = phi i64 [ 0, %choose ], [ %given, %give.up ]
+  br i1 %leaves, label %owe, label %change
+owe:
+  call void @held_owe_all(ptr %cells, ptr %owed, i1 true)
+  br i1 %replaces, label %unlock, label %change
+unlock:
+  call void @held_drop(ptr %cells, i64 %target)
+  call void @held_give(ptr %cells, i64 %old, i64 {NOBODY}, i64 {NEVER})
+  br label %change
+change:
   br i1 %keeps, label %keep, label %taken
 keep:
   %result.next = call i64 @held_next(i64 %marks, i64 %n, i64 {RESULT_NEXT})
-  %kept = call i64 @held_take(ptr %cells, i64 %target, i64 %result.next)
+  call void @held_give(ptr %cells, i64 %result.r, i64 %target, i64 %result.next)
+  %lost = icmp ne i64 %target, {discard}
+  %lacks = zext i1 %lost to i64
+  call void @held_has(ptr %cells, i64 %result.r, i64 %lacks)
   br label %taken
 taken:
-  %result.r = phi i64 [ 0, %writes ], [ 0, %write ], [ %kept, %keep ]
   %first.next = call i64 @held_next(i64 %marks, i64 %n, i64 {FIRST_NEXT})
   call void @held_release(ptr %cells, i64 %first.r, i1 %has.first, i64 %first.next)
   %other.next = call i64 @held_next(i64 %marks, i64 %n, i64 {OTHER_NEXT})
@@ -283,10 +405,67 @@ done:
   %m4 = or i64 %m3, %first.bit
   %m5 = or i64 %m4, %other.bit
   call void @set_entry(ptr %s, i64 %n, i64 {entry[marks]}, i64 %m5)
+  %stores.v = load i64, ptr %stores
+  call void @set_entry(ptr %s, i64 %n, i64 {entry[stores]}, i64 %stores.v)
+  %owed.v = load i64, ptr %owed
+  call void @set_entry(ptr %s, i64 %n, i64 {entry[owed]}, i64 %owed.v)
   %first.size = call i64 @baseline_load_size(ptr %s, i64 %n, i64 {FIRST_SHIFT}, i1 %first.loads)
   %other.size = call i64 @baseline_load_size(ptr %s, i64 %n, i64 {OTHER_SHIFT}, i1 %other.loads)
   %size = add i64 %first.size, %other.size
   ret i64 %size
+}}
+
+; The bytes that it takes to store what a word says.
+define internal i64 @baseline_stores_size(ptr %s, i64 %stores) noinline {{
+  %store.i = call i64 @word(ptr %s, i64 {at[template_store]})
+  %store = inttoptr i64 %store.i to ptr
+  %size = call i64 @template_word(ptr %store, i64 {head[size]})
+  br label %loop
+loop:
+  %word = phi i64 [ %stores, %0 ], [ %word.n, %loop ]
+  %sum = phi i64 [ 0, %0 ], [ %sum.n, %loop ]
+  %part = and i64 %word, 255
+  %none = icmp eq i64 %part, 0
+  %more = select i1 %none, i64 0, i64 %size
+  %sum.n = add i64 %sum, %more
+  %word.n = lshr i64 %word, 8
+  %end = icmp eq i64 %word.n, 0
+  br i1 %end, label %done, label %loop
+done:
+  ret i64 %sum.n
+}}
+; Write what stores it: where the next one stands.
+define internal ptr @baseline_store(ptr %s, i64 %stores, ptr %out, ptr %values) noinline {{
+  %store.i = call i64 @word(ptr %s, i64 {at[template_store]})
+  %store = inttoptr i64 %store.i to ptr
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %0 ], [ %i1, %next ]
+  %word = phi i64 [ %stores, %0 ], [ %word.n, %next ]
+  %at = phi ptr [ %out, %0 ], [ %at.n, %next ]
+  %end = icmp eq i64 %word, 0
+  br i1 %end, label %done, label %look
+look:
+  %part = and i64 %word, 255
+  %none = icmp eq i64 %part, 0
+  br i1 %none, label %next, label %one
+one:
+  %register = sub i64 %part, 1
+  %register8 = shl i64 %register, 3
+  call void @baseline_value(ptr %values, i64 {hole[base8]}, i64 %register8)
+  %shift = shl i64 %i, 2
+  %cell.0 = lshr i64 {CELLS_IN_TURN}, %shift
+  %cell = and i64 %cell.0, {CELL_MASK}
+  call void @baseline_value(ptr %values, i64 {hole[first]}, i64 %cell)
+  %behind = call ptr @baseline_copy(ptr %store, ptr %at, ptr %values)
+  br label %next
+next:
+  %at.n = phi ptr [ %at, %look ], [ %behind, %one ]
+  %word.n = lshr i64 %word, 8
+  %i1 = add i64 %i, 1
+  br label %loop
+done:
+  ret ptr %at
 }}
 
 ; The register that the template of an entry has in a role; -1: none.
@@ -374,6 +553,7 @@ define internal void @baseline_held_base(ptr %s, i64 %n, ptr %values) alwaysinli
 
 def registers(arch: Arch, layout: ThreadedLayout) -> str:
     """The text of this file for an architecture."""
+    cells = sorted(number ^ FIRST for number in HELD)
     held = {
         "NOBODY": _NOBODY,
         "NEVER": _NEVER,
@@ -381,6 +561,8 @@ def registers(arch: Arch, layout: ThreadedLayout) -> str:
         "REGISTERS_MOST": _REGISTERS_MOST,
         "CELLS": CELLS,
         "CELL_MASK": CELLS - 1,
-        "HELD_CELLS": sum(1 << (number ^ FIRST) for number in HELD),
+        "HELD_CELLS": sum(1 << cell for cell in cells),
+        "PLACES_OF_CELLS": sum(i << 4 * cell for i, cell in enumerate(cells)),
+        "CELLS_IN_TURN": sum(cell << 4 * i for i, cell in enumerate(cells)),
     }
     return _REGISTERS.format_map({**baseline_names(arch, layout), **held})

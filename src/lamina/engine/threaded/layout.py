@@ -40,6 +40,7 @@ MAX_REGION = 1024  # instructions of a compiled region, at most
 SETTLED = 100_000  # instructions for which a page's code must have been the same
 BASELINE_MAX = 160  # instructions that are compiled at once by the baseline compiler, at most
 TEMPLATE_MAX = 256  # bytes of code of each, at most
+BASELINE_ENTRY = 8 * 10  # bytes that are noted of each (`baseline.ENTRY`)
 BASELINE_TODO = 5 * BASELINE_MAX  # places where straight code begins, at most
 
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
@@ -95,6 +96,7 @@ _WORDS = (
     "pack_tables",  # addresses of the tables of loaded packs (engine.threaded.decoder)
     "templates",  # of the baseline compiler (`templates`), by handler; 0: it is off
     *("template_go_on", "template_merge", "template_enter", "template_load", "template_zero"),
+    "template_store",
     *("template_thunk_slow", "template_thunk_out", "template_check_read", "template_check_write"),
     *("baseline_start", "baseline_next", "baseline_end"),  # its memory for code
     *("baseline_run", "baseline_period", "baseline_least", "baseline_more", "mprotect"),
@@ -128,7 +130,9 @@ class ThreadedLayout:
         self.mailbox = align_up(self.scratch + 4 * RECORD, 64)
         self.baseline = self.mailbox + 64 + RING * LETTER  # what `baseline_ir` notes of records
         self.baseline_list = self.baseline + 8 * (PAGE_RECORDS + 4)
-        self.baseline_todo = self.baseline_list + 64 * (BASELINE_MAX + 2 * BASELINE_TODO)
+        self.baseline_todo = self.baseline_list + BASELINE_ENTRY * (
+            BASELINE_MAX + 2 * BASELINE_TODO
+        )
         self.spaces = self.baseline_todo + 8 * BASELINE_TODO
         self.tables = (SPACES + 1) * arch.contexts  # of each kind
         self.counts = self.spaces + (SPACES + 1) * SPACE

@@ -14,6 +14,7 @@ from lamina.engine.threaded.baseline import (
     MERGE,
     OUT_THUNK,
     SLOW_THUNK,
+    STORE,
     ZERO,
 )
 from lamina.engine.threaded.decoder import Variants, id_of
@@ -107,6 +108,15 @@ def _parts(arch: Arch, layout: ThreadedLayout) -> list[str]:
                 f"  %p = getelementptr i8, ptr %file, i64 {from_middle(arch, general_file(arch))}",
                 "  %v = load i64, ptr %p",
                 *_go(call("@next", held=("%first", "%other", "%v"))),
+            ],
+        ),
+        define(
+            STORE,
+            [
+                f"  %file = getelementptr i8, ptr %x, i64 {number_of('base8')}",
+                f"  %p = getelementptr i8, ptr %file, i64 {from_middle(arch, general_file(arch))}",
+                "  store i64 %first, ptr %p",
+                *_go(call("@next")),
             ],
         ),
         define(ZERO, _go(call("@next", held=("%first", "%other", "0")))),

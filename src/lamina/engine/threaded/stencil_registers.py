@@ -1,11 +1,14 @@
 """The host's registers in baseline code: what a stencil is given and what it passes on.
 
 Stencils hand each other their arguments in registers (`preserve_none`). Some of these hold general
-registers of the guest: what was read or written last, up to HELD of them, as the state has them
-too. A stencil is compiled with its operands in FIRST and OTHER and its result in RESULT, and passes
-on what it does not change; the copy that runs has there the registers that the baseline compiler
-has chosen (`baseline_registers_ir`), so one stencil does for all of them. Whatever else a stencil
-uses holds nothing from one instruction to the next.
+registers of the guest, those that are HELD: what is read again soonest. What is written is stored
+to the state when its register is given up, before control may leave and, if that is rare, in the
+thunk; not at all if it is written again before.
+
+A stencil is compiled with its operands in FIRST and OTHER and its result in RESULT, and passes on
+what it does not change; the copy that runs has there the registers that the baseline compiler has
+chosen (`baseline_registers_ir`), so one stencil does for all of them. Whatever else a stencil uses
+holds nothing from one instruction to the next.
 """
 
 from collections.abc import Sequence
@@ -32,10 +35,11 @@ _NEED_REGISTERS = frozenset(("sdiv", "srem"))  # operations that use more than a
 @dataclass(frozen=True, slots=True)
 class Roles:
     """The places in a record of the general registers that a stencil has in registers: up to two
-    that it reads, and the one that it writes."""
+    that it reads, and the one that it writes. `all`: there are no others."""
 
     sources: tuple[str, ...] = ()
     result: str | None = None
+    all: bool = True
 
 
 def roles_of(arch: Arch, insn: Insn, special: Special = PLAIN) -> Roles:
@@ -47,14 +51,14 @@ def roles_of(arch: Arch, insn: Insn, special: Special = PLAIN) -> Roles:
         for op in insn.routine.body.walk()
         if op.name == "reg.get" and op.attrs["file"] == general and op.args[0].op.name == "operand"
     }
-    sources = tuple(p for p in read if p in PLACES[:4] and p != special.zero)
-    if len(sources) > MOST_OPERANDS or names & _NEED_REGISTERS:
-        sources = ()
+    sources = tuple(p for p in read if p != special.zero)
+    if len(sources) > MOST_OPERANDS or not {*sources} < {*PLACES[:4]} or names & _NEED_REGISTERS:
+        return Roles(all=False)
     written = written_places(insn, general)
     always = any(op.name == "reg.set" and op.attrs["file"] == general for op in top)
-    goes_on = not names & {"jump", *_NEED_REGISTERS} and special.discard is None
-    result = written[0] if len(written) == 1 and always and goes_on else None
-    return Roles(sources, result if result in PLACES[:4] else None)
+    goes_on = "jump" not in names and special.discard is None
+    has = len(written) == 1 and written[0] in PLACES[:4] and always and goes_on
+    return Roles(sources, written[0] if has else None, has or not written)
 
 
 def call(

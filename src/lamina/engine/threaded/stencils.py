@@ -10,10 +10,10 @@ that each instruction's is a hole, as is its address but for what is added to al
 budget is the one that was left at the block's first instruction. Instead of the record there is the
 middle of the general registers, which 8 bits reach from there; then come the data TLB, which
 nothing in a block exchanges, the distance from guest to host of the page that was looked up last,
-and general registers of the guest (`stencil_registers`), which the state has as well. All that is
-not usual leaves by a *thunk*, which stands apart from the code that usually runs: it goes on in the
-second handler of the instruction (`handlers`), with its own record and what is left of the budget,
-or behind a jump in `dispatch`.
+and general registers of the guest (`stencil_registers`). All that is not usual leaves by a *thunk*,
+which stands apart from the code that usually runs: it goes on in the second handler of the
+instruction (`handlers`), with its own record and what is left of the budget, or behind a jump in
+`dispatch`.
 
 LLVM makes a way out a jump on a condition if its block comes last and there is nothing else in it:
 what usually runs has no jump that is taken then, and needs none to go around.
@@ -103,10 +103,11 @@ class StencilWriter(HandlerWriter):
             raise NoStencilError("a register that may be the hardwired zero")
         if file.zero and self._special.discard == self._place(op.args[0]):
             return
-        super().op_reg_set(op)
         self._changed = True
         if file.zero and self._roles.result == self._place(op.args[0]):
             self._result = self.use(op.args[1])
+        else:
+            super().op_reg_set(op)
 
     def op_set(self, op: Op) -> None:
         super().op_set(op)

@@ -20,6 +20,7 @@ from lamina.engine.threaded.baseline import (
     CHECKS,
     COLD,
     ENDS,
+    EXACT,
     FIRST_SHIFT,
     HEAD,
     HIGH_BIT,
@@ -30,6 +31,7 @@ from lamina.engine.threaded.baseline import (
     OTHER_SHIFT,
     PARTS,
     SPOILS,
+    STORE,
     ZERO,
 )
 from lamina.engine.threaded.baseline import RESULT as HAS_RESULT
@@ -61,8 +63,9 @@ _SMALL = frozenset(("imm", "low", "high"))  # signed 32 bits are enough for thes
 _PARTS_ROLES = {
     LOAD: Roles(result="a"),
     ZERO: Roles(result="a"),
-    **dict.fromkeys(CHECKS, Roles(("a",))),
+    **dict.fromkeys((STORE, *CHECKS), Roles(("a",))),
 }
+_OUTSIDE = frozenset(("dispatch", "h.decode", "taken"))  # where control leaves a block, or may
 _DISCARD = 0x20  # in the number of a register: it is the one where discarded writes go
 
 
@@ -110,7 +113,7 @@ def template_image(arch: Arch, pack: str, stencils: CodeImage) -> CodeImage:
 
 def _is_of_use(piece: _Piece, roles: Roles) -> bool:
     """Whether a stencil is short, and does not use registers that its operands may be in."""
-    return len(piece.code) <= TEMPLATE_MAX and not (roles.sources and _is_greedy(piece, roles))
+    return len(piece.code) <= TEMPLATE_MAX and not (_in_roles(roles) and _is_greedy(piece, roles))
 
 
 def _enter(arch: Arch, writer: "_Writer", pieces: dict[str, _Piece], handler: Handler) -> int:
@@ -161,6 +164,8 @@ class _Writer:
         if falls:  # what follows stands right behind
             code, rows = code[:last], [r for r in rows if r is not falls[0]]
         flags = 0 if follows or not owner.step else ENDS
+        leaves = not follows or any(r.symbol in _OUTSIDE for r in rows)
+        flags |= EXACT if leaves or not owner.step else 0
         holes = {r.symbol.removeprefix("hole.") for r in rows}
         flags |= (JUMPS if "taken" in holes else 0) | (LINKS if "next_pc" in holes else 0)
         flags |= (COLD if "cold" in holes else 0) | owner.about | _registers_used(one)
@@ -215,7 +220,8 @@ def _registers_used(one: _Fitting) -> int:
     flags = HAS_RESULT if roles.result else 0
     for place, shift in zip(roles.sources, (FIRST_SHIFT, OTHER_SHIFT), strict=False):
         flags |= PLACES.index(place) + 1 << shift
-    return flags | (SPOILS if _is_greedy(one.piece, roles) else 0)
+    greedy = _is_greedy(one.piece, roles)
+    return flags | (SPOILS if greedy else 0) | (EXACT if greedy or not roles.all else 0)
 
 
 def _is_greedy(piece: _Piece, roles: Roles) -> bool:
