@@ -125,3 +125,4 @@ def test_code_that_is_compiled_by_chance_leaves_the_same_state(
         a.close()
         b.close()
     assert linked
+    assert b.engine._exits["ENTERED"]  # regions stood their trial

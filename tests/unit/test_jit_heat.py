@@ -81,3 +81,13 @@ def test_what_is_remembered_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
         heat.add(f"{i:064x}", 0, 1)
     assert len(heat._rows) <= 2 * MAX_ROWS
     assert heat.before(DIGEST, 8) == 50
+
+
+def test_what_is_not_worth_compiling_owes_samples(tmp_path: Path) -> None:
+    path = tmp_path / "heat"
+    heat = Heat(path)
+    heat.add(DIGEST, 4, 30)
+    heat.owe(DIGEST, 4, 90)
+    heat.add(DIGEST, 4, 10)
+    heat.save()
+    assert Heat(path).before(DIGEST, 4) == -80

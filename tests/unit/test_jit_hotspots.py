@@ -6,6 +6,7 @@ from lamina.engine.jit.hotspots import (
     FIRST_LOOK,
     OLD_ENOUGH,
     RECURRING,
+    REFUSED,
     SHORTEST,
     TOO_OLD,
     HotSpots,
@@ -13,6 +14,7 @@ from lamina.engine.jit.hotspots import (
 )
 from lamina.engine.jit.outline import OutlineDecoder
 from lamina.engine.jit.region import MAX_STRAIGHT, PageView
+from lamina.engine.jit.visits import EVEN, LONG
 from lamina.isa.riscv import RISCV64
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n bnez a0, 1b\n ret"
@@ -249,3 +251,56 @@ def test_the_rest_of_long_straight_code_is_as_hot_as_its_beginning() -> None:
     assert 100 < pages.samples_until_due(0) < 2000
     rest = 4 * MAX_STRAIGHT  # a vCPU is seen here only where the first region ends
     assert pages.samples_until_due(rest) <= OLD_ENOUGH + 1 < other.samples_until_due(rest)
+
+
+def due(pages: Pages) -> Spot:
+    assert pages.samples_until_due(HEAD) < 5000
+    (spot,) = pages.spots._spots[FIRST]
+    return spot
+
+
+def test_the_shorter_its_visits_the_hotter_a_region_has_to_be() -> None:
+    pages = Pages(cost=0.01)
+    spot = due(pages)
+    spot.heat = int(pages.spots._wanted(spot)) + 1
+    assert pages.spots.is_worth(spot, LONG)
+    assert not pages.spots.is_worth(spot, 2 * EVEN)
+    spot.heat *= 2
+    assert pages.spots.is_worth(spot, 2 * EVEN)
+    assert not pages.spots.is_worth(spot, EVEN)
+
+
+def test_what_was_refused_is_looked_at_again_when_it_is_hotter() -> None:
+    pages = Pages(cost=0.01)
+    spot = due(pages)
+    heat = spot.heat
+    places = list(pages.spots.refuse(spot, EVEN / 2))
+    ((page, offset, more),) = places
+    assert (page, offset) == (FIRST, HEAD)
+    assert (REFUSED - 1) * heat <= more <= (REFUSED - 1) * heat + 1
+    assert pages.spots.is_refused(FIRST, HEAD)
+    assert not pages.spots.is_refused(FIRST, PAGE_SIZE - 2)
+    for _ in range((REFUSED - 1) * heat):
+        assert pages.sample(HEAD) is None
+        assert pages.spots.is_refused(FIRST, HEAD)
+    assert pages.sample(HEAD) is None or pages.samples_until_due(HEAD) < heat * 8
+    assert not pages.spots.is_refused(FIRST, HEAD)
+
+
+def test_a_return_inside_of_a_region_is_no_place_of_its_own() -> None:
+    """Where a region is left for a sample, and is entered again soon."""
+    pages = Pages("1: call 2f\n nop\n bnez a0, 1b\n ret\n 2: addi a0, a0, -1\n ret")
+    behind = 4
+    assert pages.samples_until_due(0) < 5000
+    (spot,) = pages.spots._spots[FIRST]
+    assert spot.returns == {(FIRST, behind)}
+    spot.finish()
+    for _ in range(100):
+        assert pages.spots.sample(behind, pages.page_of, left=True) is None
+    assert any(pages.sample(behind) is not None for _ in range(100))
+
+
+def test_what_owes_samples_from_an_earlier_run_is_looked_at_later() -> None:
+    soon, late = Pages(), Pages()
+    late.earlier = -20
+    assert late.samples_until_due(HEAD) >= soon.samples_until_due(HEAD) + 20

@@ -78,11 +78,15 @@ class Encoding:
     mask: int
     match: int
     operands: dict[str, Operand]
+    constrained: tuple[Operand, ...] = field(init=False)  # those with forbidden values
+
+    def __post_init__(self) -> None:
+        self.constrained = tuple(o for o in self.operands.values() if o.forbidden)
 
     def matches(self, insn: int) -> bool:
         if insn & self.mask != self.match:
             return False
-        return all(o.extract(insn) not in o.forbidden for o in self.operands.values())
+        return all(o.extract(insn) not in o.forbidden for o in self.constrained)
 
     def decode(self, insn: int) -> dict[str, int]:
         """Operand values of an instruction that matches."""

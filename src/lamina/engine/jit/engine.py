@@ -3,6 +3,7 @@
 A sampler thread asks running vCPUs where they are, up to 250 times a second; what is seen often
 is compiled in the background (`service`), and its records then lead into the compiled region.
 Nothing else changes: regions are entered by a record and leave to one, and vanish with their page.
+Before a region is compiled it stands a trial (`trial`): control has to stay in it for long enough.
 """
 
 import ctypes
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # what regions need is imported at the first sample: no boot 
     from lamina.engine.jit.library import Compiled
     from lamina.engine.jit.region import PageView
     from lamina.engine.jit.service import CompilerService
+    from lamina.engine.jit.trial import Trials
 
 MAX_REWRITTEN = 16  # times that the code of a page may change and be looked at again at once,
 REWRITTEN_SECONDS = 2.0  # and how often after that
@@ -63,6 +65,8 @@ class JitEngine(ThreadedEngine):
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
         self._known_pages = 0  # up to this address pages were looked at
         self._decode = self._runtime.decode_address()
+        self._entered_at = self._runtime.address("region_entered")
+        self._templates = 0  # what was in that word before a visit was followed
         self._arena_words = self._arena_bytes.cast("i")
 
     @property
@@ -85,6 +89,12 @@ class JitEngine(ThreadedEngine):
             compiler.decoder, self._view, self._forget, compiler.cost, self.eager, self._before
         )
 
+    @cached_property
+    def _trials(self) -> "Trials":
+        from lamina.engine.jit.trial import Trials
+
+        return Trials(self)
+
     def set_peers(self, vcpus: list[VCpu]) -> None:
         super().set_peers(vcpus)
         self._alone = len(vcpus) == 1
@@ -93,6 +103,8 @@ class JitEngine(ThreadedEngine):
         self.running = True  # before it is looked at what is given up
         if self._service is not None:
             self._leave_old_regions()
+            if self._trials.following:  # state may have been changed from outside
+                self._trials.leave()
         return super().run(budget)
 
     def close(self) -> None:
@@ -107,6 +119,7 @@ class JitEngine(ThreadedEngine):
         self._rewritten.clear()
         if self._service is not None:
             self._spots.clear()
+            self._trials.clear()
         super()._empty_arena()
 
     def statistics(self) -> EngineStatistics:
@@ -139,10 +152,11 @@ class JitEngine(ThreadedEngine):
         self.link_ready()
         self._compiler.look_again()
         self._look_at_new_pages()
+        self._trials.look()
         page = self._page_of(pc >> PAGE_SHIFT)
         linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
-        SAMPLER.note(not linked)
         if linked:
+            SAMPLER.note(False)
             if page == 0 and not self._again:  # not in the fetch TLB: look at what runs next
                 self.vcpu.request(REQUEST_SAMPLE)
             self._again = page == 0
@@ -154,12 +168,18 @@ class JitEngine(ThreadedEngine):
             self._identify(page)
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
-        middle = self._left() == (pc, True)
-        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight, middle)
-        if not self.eager:
+        to, middle = self._left()
+        left = to == pc
+        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight, left and middle, left)
+        SAMPLER.note(spot is not None)
+        if not self.eager and not self._spots.is_refused(page, pc % PAGE_SIZE):
             self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)
-        if spot is not None:
+        if spot is None or spot.region is None:
+            return
+        if self.eager or not spot.region.grouped:  # which takes over from one that was good enough
             self._submit(spot)
+        else:
+            self._trials.add(spot)
 
     def _spent_at(self) -> int:
         """The guest-virtual address of the code that a sample's time goes to, as far as that is
@@ -254,10 +274,54 @@ class JitEngine(ThreadedEngine):
             ctypes.c_uint64.from_address(page + CONTENT_OFFSET).value = 0
         self._ready.clear()
         self._spots.clear()
+        self._trials.clear()
         self._regions_of = generation
         mine = [e for e in SAMPLER.running() if isinstance(e, JitEngine)]
         others = (e._regions_of for e in mine if e._service is self._service)
         library.free(min(others, default=generation))
+
+    # -- trials ----------------------------------------------------------------------------------
+    def _entered(self) -> None:
+        self._trials.enter(self.vcpu.pc, self.vcpu.icount)
+
+    def _until_look(self, most: int) -> int:
+        if self._service is None or not self._trials.following:
+            return most
+        self._trials.step(self.vcpu.pc, self.vcpu.icount)
+        return 1 if self._trials.following else most  # one: until the next taken jump
+
+    def watch(self, page: int, offset: int, on: bool) -> None:
+        """For `trial`, as what follows."""
+        record = ctypes.c_int32.from_address(page + offset // 2 * RECORD)
+        entered = self._entered_at - self._decode
+        if on and not self._is_linked(page, offset):
+            record.value = entered
+        elif not on and record.value == entered:
+            record.value = 0
+
+    def renew(self, page: int) -> None:
+        """Baseline code of the page would not look at records in its middle; and what ran during
+        a trial is not what runs when the region is there."""
+        self._forget(page)
+
+    def follow(self, on: bool) -> None:
+        """Baseline code of what lies between two looks would be in pieces."""
+        at = self.layout.at["templates"] // 8
+        if on:
+            self._templates = self.vcpu.words[at]
+        self.vcpu.words[at] = 0 if on else self._templates
+
+    def page_at(self, pc: int) -> int:
+        """The code page there, 0 if control is in a region."""
+        return 0 if self._leads_into_region(pc) else self._page_of(pc >> PAGE_SHIFT)
+
+    def judge(self, spot: "Spot", length: float) -> None:
+        """Have a region compiled if its visits are long enough for what it will cost."""
+        if self._spots.is_worth(spot, length):
+            self._submit(spot)
+            return
+        for page, offset, samples in self._spots.refuse(spot, length):
+            self._compiler.heat.owe(self._digest(page), offset, samples)
 
     # -- linking ---------------------------------------------------------------------------------
     def _look_at_new_pages(self) -> None:

@@ -4,10 +4,11 @@ What runs too little in one run to be worth compiling may be worth it over many:
 and happens again. The samples of code that is not compiled are kept in a file of the code cache, by
 the digest of the page and the offset in it; the next run counts on from there. The file is not
 trusted: what does not read as such a row is ignored, and all that it can do is to have code
-compiled.
+compiled. What was not worth compiling owes samples: it has to be as much hotter to be looked at.
 """
 
 import logging
+import re
 import threading
 import time
 from contextlib import suppress
@@ -23,7 +24,7 @@ SAVE_SECONDS = 1.0  # before the file is written first, then after twice as long
 LONGEST_PAUSE = 5.0  # most: a machine may be killed at any time. Writing takes some 10 ms
 LEAST = 2  # samples that are worth a row
 _DIGITS = 32  # of a page's digest
-_LONGEST = 9  # digits of a number
+_NUMBER = re.compile("-?[0-9]{1,9}")
 
 Place = tuple[str, int]  # a page's digest (its first digits), an offset
 
@@ -58,6 +59,12 @@ class Heat:
         if due:
             self.save()
 
+    def owe(self, digest: str, offset: int, samples: int) -> None:
+        """A place is not worth compiling before it was seen so often again."""
+        with self._lock:
+            self._rows[digest[:_DIGITS], offset] = -min(samples, MAX_HEAT)
+            self._changed = True
+
     def drop(self, digest: str, offset: int) -> None:
         """A place is compiled: from now on it is found in the store."""
         with self._lock:
@@ -71,13 +78,13 @@ class Heat:
             path = self._path
             self._changed = False
             rows = self._hottest()
-        worth = [row for row in rows if row[1] >= LEAST]
+        worth = [row for row in rows if abs(row[1]) >= LEAST]
         text = "".join(f"{digest} {offset} {heat}\n" for (digest, offset), heat in worth)
         with suppress(OSError):
             write_whole(path, text.encode())
 
     def _hottest(self) -> list[tuple[Place, int]]:
-        return sorted(self._rows.items(), key=lambda row: -row[1])[:MAX_ROWS]
+        return sorted(self._rows.items(), key=lambda row: -abs(row[1]))[:MAX_ROWS]
 
     def _read(self) -> dict[Place, int]:
         rows: dict[Place, int] = {}
@@ -90,10 +97,10 @@ class Heat:
         odd = 0
         for line in lines:
             words = line.split()
-            numbers = [int(w) for w in words[1:] if w.isdecimal() and len(w) <= _LONGEST]
+            numbers = [int(w) for w in words[1:] if _NUMBER.fullmatch(w)]
             whole = len(words) == 3 == len(numbers) + 1 and len(words[0]) == _DIGITS
-            if whole and numbers[0] < PAGE_SIZE:
-                rows[words[0], numbers[0]] = min(numbers[1], MAX_HEAT)
+            if whole and 0 <= numbers[0] < PAGE_SIZE:
+                rows[words[0], numbers[0]] = max(-MAX_HEAT, min(numbers[1], MAX_HEAT))
             else:
                 odd += 1
         if odd:

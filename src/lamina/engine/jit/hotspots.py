@@ -2,12 +2,13 @@
 
 A place is looked at when it was seen a few times. Then what its pages' records remember of which
 code ran is forgotten, so that only what runs in the next milliseconds is taken into the region. The
-region is compiled if what was seen of it has cost twice what its compilation will. One object for
+region is compiled if what was seen of it has cost twice what its compilation will, and more where
+control does not stay in it for long (`visits`). One object for
 an engine; on the vCPU's thread.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.engine.jit.outline import OutlineDecoder, Step
@@ -19,6 +20,7 @@ from lamina.engine.jit.region import (
     instruction_at,
     settled,
 )
+from lamina.engine.jit.visits import gain
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
 WORTH = 2.0
@@ -26,9 +28,11 @@ FIRST_LOOK = 3  # samples
 RECURRING = 2  # samples that one in an earlier run counts for: what comes back will come again
 SMALL = 30  # instructions: no region is worth a look before one of these would be compiled
 OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
+REFUSED = 4  # times as hot: when a region that was not worth it is looked at again, at the latest
 NEVER = 1 << 30
 SHORTEST = 32  # instructions of a region that has no loop
 MAX_CALLS = 4096  # of which the bytes are remembered
+MAX_STEPS = 200  # pages of which the instructions are remembered
 MAX_CALLED = 8  # places that a call by a pointer is remembered to go to
 
 
@@ -49,20 +53,28 @@ def is_worth_entering(region: Region[Step]) -> bool:
 @dataclass(eq=False, slots=True)
 class Spot:
     """A region to be compiled, and the code pages that it was made from, by distance. `heat`: the
-    samples of its instructions so far; `done`: it is compiled, or will never be. `covers`: which
-    half-words of each code page begin its instructions, as bits."""
+    samples of its instructions so far; `done`: it is compiled, or will never be; `again`: so many
+    samples have it looked at again, as it was not worth compiling. `covers`: which half-words of
+    each code page begin its instructions, as bits; `returns`: those behind its calls that are no
+    entries."""
 
     region: Region[Step] | None  # None when it is done
     pages: dict[int, int]
     heat: int
     done: bool = False
+    again: int = NEVER
     covers: dict[int, int] = field(default_factory=dict)
+    returns: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         assert self.region is not None
-        for offset in self.region.members:
+        members = self.region.members
+        for offset, m in members.items():
             page = self.pages[offset >> PAGE_SHIFT]
             self.covers[page] = self.covers.get(page, 0) | 1 << offset % PAGE_SIZE // 2
+            behind = offset + m.length
+            if m.links and behind in members and behind not in self.region.entries:
+                self.returns.add((self.pages[behind >> PAGE_SHIFT], behind % PAGE_SIZE))
 
     def finish(self) -> None:
         """It is compiled, or will never be."""
@@ -96,6 +108,7 @@ class HotSpots:
         # Where calls by a pointer went, by the code page and offset of the call: the code page, its
         # distance in guest pages, the offset.
         self._called: dict[tuple[int, int], dict[tuple[int, int, int], None]] = {}
+        self._steps: dict[bytes, dict[int, Step | None]] = {}  # by a page's bytes
         self._calls: dict[bytes, Step | None] = {}  # the call that some bytes end with
 
     def clear(self) -> None:
@@ -151,22 +164,32 @@ class HotSpots:
         return None if found is None else (end - found.length, found)
 
     def sample(
-        self, pc: int, page_of: PageOf, weight: int = 1, middle: bool = False
+        self,
+        pc: int,
+        page_of: PageOf,
+        weight: int = 1,
+        middle: bool = False,
+        left: bool = False,
     ) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
-        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE; `middle`:
-        a region was left there in its middle."""
+        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE; `left`:
+        a region was left to there; `middle`: in its middle."""
         first, offset = pc >> PAGE_SHIFT, pc % PAGE_SIZE
         page = page_of(first)
         if page == 0:
             return None
         key = (page, offset)
+        covering = self._covering(page, offset)
+        if left and not middle and covering is not None and key in covering.returns:
+            return None  # a return inside of a region, where it was left for the sample
         count = self._samples(page, offset) + weight
         self._seen[key] = count
-        covering = self._covering(page, offset)
         if covering is not None and not covering.done:
             covering.heat += weight
-            return None
+            if covering.heat < covering.again:
+                return None
+            self._drop(covering)
+            covering = None
         self._now += 1
         if not self._eager:
             least = max(FIRST_LOOK, int(samples_worth(self._cost(SMALL))))
@@ -178,7 +201,10 @@ class HotSpots:
             page = pages[number] = page_of(first + number)
             if not page:
                 return None
-            return self._view(page)
+            view = self._view(page)
+            if len(self._steps) >= MAX_STEPS:
+                self._steps.clear()
+            return replace(view, steps=self._steps.setdefault(view.source, {}))
 
         def called(call: int) -> list[int]:
             at = first + (call >> PAGE_SHIFT)
@@ -216,10 +242,45 @@ class HotSpots:
             self._spots.setdefault(covered, []).append(spot)
         return spot
 
+    def is_worth(self, spot: Spot, length: float) -> bool:
+        """Whether a region whose visits have so many instructions pays for its compiling."""
+        return spot.heat * gain(length) >= self._wanted(spot)
+
+    def refuse(self, spot: Spot, length: float) -> Iterator[tuple[int, int, int]]:
+        """A region is not worth it, until it is hotter: the places of its samples, as code pages
+        and offsets, and how many more each has to have in a later run."""
+        part = gain(length)
+        enough = self._wanted(spot) / part if part > 0 else REFUSED * spot.heat
+        spot.again = int(min(enough, REFUSED * spot.heat)) + 1
+        more = spot.again / max(spot.heat, 1) - 1
+        assert spot.region is not None
+        for member in spot.region.members:
+            place = spot.pages[member >> PAGE_SHIFT], member % PAGE_SIZE
+            samples = self._samples(*place)
+            if samples > 0:
+                yield *place, int(more * samples)
+
+    def is_refused(self, page: int, offset: int) -> bool:
+        """Whether a place belongs to a region that is not worth it."""
+        covering = self._covering(page, offset)
+        return covering is not None and covering.again < NEVER
+
+    def _wanted(self, spot: Spot) -> float:
+        assert spot.region is not None
+        return samples_worth(self._cost(len(spot.region.members)))
+
+    def _drop(self, spot: Spot) -> None:
+        """Its places are looked at anew."""
+        for page in spot.covers:
+            self._spots[page].remove(spot)
+
     def _samples(self, page: int, offset: int) -> int:
         """Of a place, in this run and in earlier ones."""
         known = self._seen.get((page, offset))
-        return RECURRING * self._before(page, offset) if known is None else known
+        if known is not None:
+            return known
+        before = self._before(page, offset)
+        return RECURRING * before if before > 0 else before
 
     def _covering(self, page: int, offset: int) -> Spot | None:
         """The newest spot whose region holds the instruction there."""

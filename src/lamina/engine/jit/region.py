@@ -34,10 +34,11 @@ MAX_LENGTH = 8  # of an instruction
 @dataclass(frozen=True, slots=True)
 class PageView:
     """A guest page as the threaded engine knows it: its bytes, and which of them began an
-    instruction that was run."""
+    instruction that was run. `steps`: the instructions that were decoded from these bytes."""
 
     source: bytes
     ran: Callable[[int], bool]
+    steps: dict[int, Step | None] = field(default_factory=dict)
 
 
 T = TypeVar("T", bound=Step)
@@ -243,11 +244,16 @@ class _Former:
         ]
 
     def _decode(self, offset: int) -> Step | None:
-        page = self._page(offset >> PAGE_SHIFT)
-        if page is None or not page.ran(offset & (PAGE_SIZE - 1)):
+        page, at = self._page(offset >> PAGE_SHIFT), offset & (PAGE_SIZE - 1)
+        if page is None or not page.ran(at):
             return None
+        if at in page.steps:
+            return page.steps[at]
         decoder = self._decoder
-        return instruction_at(decoder.decode, decoder.arch.insn_length, self._source, offset)
+        step = instruction_at(decoder.decode, decoder.arch.insn_length, self._source, offset)
+        if at + MAX_LENGTH <= PAGE_SIZE:  # else it may depend on the page behind
+            page.steps[at] = step
+        return step
 
     def _source(self, number: int) -> bytes | None:
         page = self._page(number)

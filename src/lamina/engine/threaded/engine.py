@@ -28,6 +28,7 @@ from lamina.engine.threaded.layout import (
     ARENA_FULL,
     CODE_PAGE,
     COUNTERS,
+    ENTERED,
     EVENTS,
     FETCH_ENTRY,
     MAX_REGION,
@@ -286,12 +287,20 @@ class ThreadedEngine:
             self.vcpu.words[pending] = ALWAYS_PENDING
             left = end - self.vcpu.icount
             if left > EXACT_MARGIN:
-                code = self._runtime.run_fast(self.vcpu.address, left - EXACT_MARGIN)
+                most = self._until_look(left - EXACT_MARGIN)
+                code = self._runtime.run_fast(self.vcpu.address, most)
             else:
                 code = self._runtime.run_steps(self.vcpu.address, left)
             if not self._served(code) and (code != Exit.LIMIT or self.vcpu.icount == end):
                 self._exits[Exit(code).name] += 1
                 return Exit(code)
+
+    def _until_look(self, most: int) -> int:
+        """How many instructions to run before the next look from outside, at most so many."""
+        return most
+
+    def _entered(self) -> None:
+        """The vCPU came to an entry of a region on trial. For the optimising engine."""
 
     def _served(self, code: int) -> bool:
         """Whether an exit was the runtime's own: what it wants is done, and the guest goes on."""
@@ -305,6 +314,9 @@ class ThreadedEngine:
             if SAMPLER.due:
                 self.sample()
             self.asked = False
+        elif code == ENTERED:
+            self._exits["ENTERED"] += 1
+            self._entered()
         elif code == MISSING_PACK:
             self._exits["MISSING_PACK"] += 1
             self._runtime.load_pack(self.vcpu.words[self.layout.at["missing_pack"] // 8])

@@ -44,6 +44,7 @@ BASELINE_ENTRY = 8 * 10  # bytes that are noted of each (`baseline.ENTRY`)
 BASELINE_TODO = 5 * BASELINE_MAX  # places where straight code begins, at most
 
 SAMPLE = 101  # exit code of the runtime: the optimising engine wants to look at the pc
+ENTERED = 103  # exit code of the runtime: the vCPU came to an entry of a region on trial
 MISSING_PACK = 102  # exit code of the runtime: an instruction's handlers are not loaded yet
 ARENA_FULL = 100  # exit code of the runtime: the code arena must be emptied; Python side only
 

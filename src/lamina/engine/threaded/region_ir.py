@@ -112,6 +112,19 @@ define dso_local preserve_mostcc void @region_trap(ptr %s, i64 %cause, i64 %tval
   %t = call {{ i1 }} @"r.trap"(ptr %s, i64 %cause, i64 %tval)
   ret void
 }}
+
+; In the place of a region on trial: stop where it would be entered.
+define dso_local preserve_nonecc i64 @region_entered(ptr %s, ptr %rec, i64 %b) noinline {{
+  %bias = call i64 @word(ptr %s, i64 {at[pc_bias]})
+  %rec.i = ptrtoint ptr %rec to i64
+  %place = lshr i64 %rec.i, 3
+  %pc = add i64 %bias, %place
+  call void @set_word(ptr %s, i64 {slot[pc]}, i64 %pc)
+  %end = call i64 @word(ptr %s, i64 {slot[icount_end]})
+  %count = sub i64 %end, %b
+  call void @set_word(ptr %s, i64 {slot[icount]}, i64 %count)
+  ret i64 {ENTERED}
+}}
 """
 
 DECLARATIONS = """
