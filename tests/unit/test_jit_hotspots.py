@@ -4,6 +4,7 @@ from regions import PAGE_SIZE, pages_of_code
 
 from lamina.engine.jit.hotspots import (
     FIRST_LOOK,
+    LONG_RUN,
     OLD_ENOUGH,
     RECURRING,
     REFUSED,
@@ -246,7 +247,7 @@ def test_where_a_region_was_left_in_its_middle_all_is_compiled_again() -> None:
 
 
 def test_the_rest_of_long_straight_code_is_as_hot_as_its_beginning() -> None:
-    source = "addi a0, a0, 1\n" * (MAX_STRAIGHT + 50) + "ret"
+    source = "fadd.d fa0, fa0, fa1\n" * (MAX_STRAIGHT + 50) + "ret"
     pages, other = Pages(source, cost=0.002), Pages(source, cost=0.002)
     assert 100 < pages.samples_until_due(0) < 2000
     rest = 4 * MAX_STRAIGHT  # a vCPU is seen here only where the first region ends
@@ -304,3 +305,14 @@ def test_what_owes_samples_from_an_earlier_run_is_looked_at_later() -> None:
     soon, late = Pages(), Pages()
     late.earlier = -20
     assert late.samples_until_due(HEAD) >= soon.samples_until_due(HEAD) + 20
+
+
+def test_long_straight_code_is_left_to_baseline_code() -> None:
+    """Unless there are floats in it, or a loop that is short."""
+    steps = "\n".join(f"xori a{i % 6}, a{(i + 1) % 6}, 1" for i in range(4 * LONG_RUN))
+    floats = steps.replace("xori a0, a1, 1", "fadd.d fa0, fa1, fa2")
+    body = "addi a0, a0, -1\n" * (LONG_RUN // 2)
+    loops = "\n".join(f"{i}: {body} bnez a0, {i}b" for i in range(1, 5))
+    for source, taken in ((steps, False), (floats, True), (loops, True)):
+        pages = Pages(f"9: {source}\n addi a1, a1, -1\n beqz a1, 8f\n j 9b\n 8: ret")
+        assert (pages.samples_until_due(0) < 5000) == taken

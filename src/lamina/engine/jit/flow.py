@@ -47,7 +47,7 @@ class Decoded:
     are all registers that may be written. `makes`: it puts the pc plus a distance into a register;
     `by`: where its jump goes. `access` is set if there is just one access to memory, at a register
     plus a constant. `restartable`: it may be begun again where a rare case comes up, because
-    nothing was changed before."""
+    nothing was changed before. `floats`: it has to do with registers of floats."""
 
     bits: int
     length: int
@@ -65,6 +65,7 @@ class Decoded:
     by: Place | None
     access: Access | None
     restartable: bool
+    floats: bool
 
     def to(self, distance: int) -> "Decoded":
         """The same, whose computed jump probably goes so far."""
@@ -77,6 +78,7 @@ class Decoder:
     def __init__(self, arch: Arch) -> None:
         self.arch = arch
         self._files = list(arch.layout.files)
+        self._floating = floating_files(arch)
         zero = tuple(f.name for f in arch.layout.files.values() if f.zero)
         apart = ("pc", arch.flags_slot)
         self._specialiser = Specialiser(zero_files=zero, keep=HOST_INSTRUCTIONS, apart=apart)
@@ -125,7 +127,18 @@ class Decoder:
             by,
             _access(routine),
             restartable(routine),
+            uses(routine, self._floating),
         )
+
+
+def floating_files(arch: Arch) -> frozenset[str]:
+    """The register files that hold floats."""
+    return frozenset(f.name for f in arch.layout.files.values() if f.floating)
+
+
+def uses(routine: Routine, files: frozenset[str]) -> bool:
+    """Whether a routine reads or writes registers of these files."""
+    return any(op.attrs.get("file") in files for op in routine.body.walk())
 
 
 def lowerable(routine: Routine) -> Routine | None:

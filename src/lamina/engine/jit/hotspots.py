@@ -31,6 +31,7 @@ OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
 REFUSED = 4  # times as hot: when a region that was not worth it is looked at again, at the latest
 NEVER = 1 << 30
 SHORTEST = 32  # instructions of a region that has no loop
+LONG_RUN = 120  # instructions in a row that are none of a small loop
 MAX_CALLS = 4096  # of which the bytes are remembered
 MAX_STEPS = 200  # pages of which the instructions are remembered
 MAX_CALLED = 8  # places that a call by a pointer is remembered to go to
@@ -47,7 +48,24 @@ PageOf = Callable[[int], int]  # the address of a code page by its guest page nu
 def is_worth_entering(region: Region[Step]) -> bool:
     """Whether a region gains more than it costs to come into it and out again, which takes as long
     as some ten instructions of baseline code."""
-    return region.loops or len(region.members) >= SHORTEST
+    return (region.loops or len(region.members) >= SHORTEST) and not is_unrolled(region)
+
+
+def is_unrolled(region: Region[Step]) -> bool:
+    """Whether most of a region is long straight code without floats: baseline code holds registers
+    as well there, and is shorter."""
+    long, run, behind = 0, 0, -1
+    for offset in sorted(region.members):
+        m = region.members[offset]
+        run = run + 1 if offset == behind else 1
+        behind = offset + m.length
+        if m.target is not None or m.indirect or m.floats or not m.falls:
+            run = 0
+        if run == LONG_RUN:
+            long += run
+        elif run > LONG_RUN:
+            long += 1
+    return 2 * long > len(region.members)
 
 
 @dataclass(eq=False, slots=True)

@@ -10,7 +10,16 @@ from functools import cache
 from typing import Protocol, Self
 
 from lamina.base.bits import U64, signed
-from lamina.engine.jit.flow import ENDING, Decoder, Place, always_leaves, jumps, lowerable
+from lamina.engine.jit.flow import (
+    ENDING,
+    Decoder,
+    Place,
+    always_leaves,
+    floating_files,
+    jumps,
+    lowerable,
+    uses,
+)
 from lamina.engine.threaded.functions import mentions
 from lamina.engine.threaded.handlers import static_jump
 from lamina.ir.graph import Routine
@@ -40,6 +49,8 @@ class Step(Protocol):
     def makes(self) -> Place | None: ...
     @property
     def by(self) -> Place | None: ...
+    @property
+    def floats(self) -> bool: ...
     def to(self, distance: int) -> Self: ...
 
 
@@ -56,6 +67,7 @@ class Outline:
     ends: bool
     makes: Place | None = None
     by: Place | None = None
+    floats: bool = False
 
     def to(self, distance: int) -> "Outline":
         """The same, whose computed jump probably goes so far."""
@@ -74,6 +86,7 @@ class _Form:
     by: tuple[str, str, str] | None
     link: str | None
     ends: bool
+    floats: bool
     depends: bool  # on more than the operands that are jumps and links
 
 
@@ -98,7 +111,8 @@ class OutlineDecoder:
         if form is None:
             return None
         if form.base not in self._forms:
-            self._forms[form.base] = _form(lowerable(expand_floats(form.base.routine)))
+            routine = lowerable(expand_floats(form.base.routine))
+            self._forms[form.base] = _form(routine, floating_files(self.arch))
         f = self._forms[form.base]
         if f is None:
             return None
@@ -107,7 +121,7 @@ class OutlineDecoder:
             if d is None:
                 return None
             flags = d.falls, d.indirect, d.computed, d.links, d.ends
-            return Outline(d.length, d.target, *flags, d.makes, d.by)
+            return Outline(d.length, d.target, *flags, d.makes, d.by, d.floats)
         target, links, computed, makes, by = None, False, False, None, None
         if f.jump or f.link or f.makes or f.by:
             operands = operand_values(form, bits)
@@ -116,7 +130,8 @@ class OutlineDecoder:
             makes, by = _place(f.makes, operands), _place(f.by, operands)
             computed = by is not None and by[:2] not in self.arch.link_registers
             links = f.link is not None and operands[f.link] != 0
-        return Outline(length, target, f.falls, f.indirect, computed, links, f.ends, makes, by)
+        flags = f.falls, f.indirect, computed, links, f.ends
+        return Outline(length, target, *flags, makes, by, f.floats)
 
 
 @cache
@@ -125,7 +140,7 @@ def outline_decoder(arch: Arch) -> OutlineDecoder:
     return OutlineDecoder(arch)
 
 
-def _form(routine: Routine | None) -> _Form | None:
+def _form(routine: Routine | None, floating: frozenset[str]) -> _Form | None:
     if routine is None:
         return None
     falls, indirect, jump = not always_leaves(routine.body), False, None
@@ -139,7 +154,8 @@ def _form(routine: Routine | None) -> _Form | None:
     link = None if falls else _link(routine)
     makes = _makes(routine) if falls else None
     by = _by(routine) if indirect and not ends else None
-    return _Form(falls, indirect, jump, makes, by, link, ends, ends and not here)
+    floats = uses(routine, floating)
+    return _Form(falls, indirect, jump, makes, by, link, ends, floats, ends and not here)
 
 
 def _place(form: tuple[str, str, str] | None, operands: dict[str, int]) -> Place | None:
