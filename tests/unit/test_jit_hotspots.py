@@ -307,6 +307,14 @@ def test_what_owes_samples_from_an_earlier_run_is_looked_at_later() -> None:
     assert late.samples_until_due(HEAD) >= soon.samples_until_due(HEAD) + 20
 
 
+def test_what_owes_as_many_samples_as_it_has_is_looked_at_later() -> None:
+    pages = Pages("1: addi a0, a0, -1\n addi a1, a1, 1\n addi a2, a2, 1\n bnez a0, 1b", cost=1e-4)
+    pages.earlier = -1
+    counts = (pages.sample(0) for _ in range(4))
+    assert not any(counts)
+    assert pages.spots._due[FIRST, 0] > FIRST_LOOK
+
+
 def test_long_straight_code_is_left_to_baseline_code() -> None:
     """Unless there are floats in it, or a loop that is short."""
     steps = "\n".join(f"xori a{i % 6}, a{(i + 1) % 6}, 1" for i in range(4 * LONG_RUN))

@@ -241,7 +241,7 @@ class HotSpots:
         if not self._eager:
             wanted = samples_worth(self._cost(len(region.members)))
             if heat < wanted:
-                self._due[key] = int(count * max(2.0, wanted / heat))
+                self._due[key] = int(count * max(2.0, wanted / max(heat, 1)))  # it may owe some
                 return None
             if not self._fresh([pages[n] for n in region.pages]):
                 self._wait[key] = self._now + OLD_ENOUGH
