@@ -3,8 +3,8 @@ See `runtime_ir` for the notation, `baseline_ir` for the compiler.
 """
 
 from lamina.engine.threaded.baseline import HOLES
+from lamina.engine.threaded.baseline_cells_ir import CELLS
 from lamina.engine.threaded.baseline_ir import baseline_names
-from lamina.engine.threaded.baseline_registers_ir import CELLS
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lamina.engine.llvm.lower import result_type, symbol
 from lamina.engine.threaded import hostfloat
+from lamina.engine.threaded.baseline_cells_ir import cells
 from lamina.engine.threaded.baseline_code_ir import code
 from lamina.engine.threaded.baseline_ir import baseline
 from lamina.engine.threaded.baseline_list_ir import listing
@@ -151,6 +152,7 @@ PARTS = (
     waits,
     baseline,
     listing,
+    cells,
     registers,
     code,
 )
