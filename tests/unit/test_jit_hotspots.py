@@ -315,6 +315,15 @@ def test_what_owes_as_many_samples_as_it_has_is_looked_at_later() -> None:
     assert pages.spots._due[FIRST, 0] > FIRST_LOOK
 
 
+def test_a_region_that_is_not_hot_enough_is_not_formed_from_its_other_places() -> None:
+    body = "addi a1, a1, 1\n" * 80
+    pages = Pages(f"1: {body} addi a0, a0, -1\n bnez a0, 1b", cost=2e-4)
+    counts = [pages.sample(0) for _ in range(FIRST_LOOK)]
+    assert not any(counts)
+    dues = {offset: pages.spots._due[FIRST, offset] for offset in (0, 4, 8, 12)}
+    assert all(due > FIRST_LOOK for due in dues.values())
+
+
 def test_long_straight_code_is_left_to_baseline_code() -> None:
     """Unless there are floats in it, or a loop that is short."""
     steps = "\n".join(f"xori a{i % 6}, a{(i + 1) % 6}, 1" for i in range(4 * LONG_RUN))

@@ -237,14 +237,18 @@ class HotSpots:
         if region is None or not (self._eager or is_worth_entering(region)):
             self._due[key] = NEVER
             return None
-        heat = sum(self._samples(pages[o >> PAGE_SHIFT], o % PAGE_SIZE) for o in region.members)
+        places = [(pages[o >> PAGE_SHIFT], o % PAGE_SIZE) for o in region.members]
+        samples = [self._samples(*place) for place in places]
+        heat = sum(samples)
         if not self._eager:
             wanted = samples_worth(self._cost(len(region.members)))
             if heat < wanted:
-                self._due[key] = int(count * max(2.0, wanted / max(heat, 1)))  # it may owe some
+                times = max(2.0, wanted / max(heat, 1))  # it may owe some
+                self._put_off(places, samples, times)
+                self._due[key] = int(count * times)
                 return None
             if not self._fresh([pages[n] for n in region.pages]):
-                self._wait[key] = self._now + OLD_ENOUGH
+                self._wait.update(dict.fromkeys(places, self._now + OLD_ENOUGH))
                 return None
         if region.cut is not None and (rest := pages.get(region.cut >> PAGE_SHIFT)):
             # No jump leads there but the region's own end: it is as hot as the region.
@@ -259,6 +263,13 @@ class HotSpots:
         for covered in spot.covers:
             self._spots.setdefault(covered, []).append(spot)
         return spot
+
+    def _put_off(self, places: list[tuple[int, int]], samples: list[int], times: float) -> None:
+        """The region that begins at any of these is about the same: to form it takes as long as
+        runs between two samples."""
+        for place, seen in zip(places, samples, strict=True):
+            due = int(max(FIRST_LOOK, seen) * times)
+            self._due[place] = max(due, self._due.get(place, 0))
 
     def is_worth(self, spot: Spot, length: float) -> bool:
         """Whether a region whose visits have so many instructions pays for its compiling."""
