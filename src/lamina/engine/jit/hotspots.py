@@ -234,10 +234,13 @@ class HotSpots:
             ]
 
         region = form_region(self._decoder, find, offset, called)
-        if region is None or not (self._eager or is_worth_entering(region)):
+        if region is None:
             self._due[key] = NEVER
             return None
         places = [(pages[o >> PAGE_SHIFT], o % PAGE_SIZE) for o in region.members]
+        if not (self._eager or is_worth_entering(region)):
+            self._due.update(dict.fromkeys(places, NEVER))
+            return None
         samples = [self._samples(*place) for place in places]
         heat = sum(samples)
         if not self._eager:
