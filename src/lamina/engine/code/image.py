@@ -22,12 +22,8 @@ MAX_TEXT = 64 << 20
 MAX_NAMES = 1 << 16
 MAX_ADDEND = 1 << 12  # of a reference to a function
 END = "end of stencils"  # the symbol behind the last piece: `elf.stencils_of`
-KINDS = {
-    "abs64": 8,
-    "pc32": 4,
-    "abs32": 4,
-    "abs8": 1,
-}  # bytes that a relocation of each kind patches
+# Bytes that a relocation of each kind patches.
+KINDS = {"abs64": 8, "pc32": 4, "abs32": 4, "abs8": 1}
 
 _MAGIC = b"LAMCODE\x01"  # the last byte is the version of the format
 _DIGEST = hashlib.sha256().digest_size

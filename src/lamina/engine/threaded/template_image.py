@@ -101,9 +101,8 @@ def template_image(arch: Arch, pack: str, stencils: CodeImage) -> CodeImage:
     for name in PARTS:
         if name in pieces:
             short = _shorter(pieces[name], _REGISTERS.keys())[0]
-            writer.symbols[name] = writer.chain(
-                _Owner(), [_Fitting(short, _PARTS_ROLES.get(name, Roles()))], None
-            )
+            part = _Fitting(short, _PARTS_ROLES.get(name, Roles()))
+            writer.symbols[name] = writer.chain(_Owner(), [part], None)
     for handler in PackTable(arch, pack, Variants(arch)).handlers:
         name = stencil_name(handler.insn, handler.local)
         if name in pieces and _is_of_use(pieces[name], roles_of(arch, handler.insn)):
