@@ -288,19 +288,6 @@ def test_what_was_refused_is_looked_at_again_when_it_is_hotter() -> None:
     assert not pages.spots.is_refused(FIRST, HEAD)
 
 
-def test_a_return_inside_of_a_region_is_no_place_of_its_own() -> None:
-    """Where a region is left for a sample, and is entered again soon."""
-    pages = Pages("1: call 2f\n nop\n bnez a0, 1b\n ret\n 2: addi a0, a0, -1\n ret")
-    behind = 4
-    assert pages.samples_until_due(0) < 5000
-    (spot,) = pages.spots._spots[FIRST]
-    assert spot.returns == {(FIRST, behind)}
-    spot.finish()
-    for _ in range(100):
-        assert pages.spots.sample(behind, pages.page_of, left=True) is None
-    assert any(pages.sample(behind) is not None for _ in range(100))
-
-
 def test_what_owes_samples_from_an_earlier_run_is_looked_at_later() -> None:
     soon, late = Pages(), Pages()
     late.earlier = -20

@@ -69,6 +69,18 @@ def test_beyond_a_number_of_pages_no_more_are_numbered(
     assert one.number(bytes([1])) > 0
 
 
+def test_where_control_comes_back_to_is_known_of_kept_regions_too(store: CodeStore) -> None:
+    behind = 4
+    r = region("1: call 2f\n nop\n bnez a0, 1b\n ret\n 2: addi a0, a0, -1\n ret")
+    keep(store, r)
+    one = library(store)
+    assert not one.comes_back(1, behind)
+    (content,) = numbers(one, r).values()
+    assert one.comes_back(content, behind)
+    assert not one.comes_back(content, 0)
+    assert not one.comes_back(0, behind)
+
+
 def test_a_region_is_known_once_it_was_asked_for(store: CodeStore) -> None:
     one, r = library(store), region(LOOP)
     contents = numbers(one, r)
@@ -146,9 +158,11 @@ DESCRIPTIONS = {
     "pages of a kind": b'[["0"], [0], true, ""]',
     "pages by name": b'[{"x": ""}, [0], true, ""]',
     "deep": b"[" * 100_000,
-    "many entries": json.dumps([{"0": ""}, [0] * 1000, True, ""]).encode(),
-    "many pages": json.dumps([{str(i): "" for i in range(99)}, [0], True, ""]).encode(),
-    "another region's": json.dumps([{"0": "00" * 32}, [0], True, "00"]).encode(),
+    "many entries": json.dumps([{"0": ""}, [0] * 1000, [], True, ""]).encode(),
+    "many pages": json.dumps([{str(i): "" for i in range(99)}, [0], [], True, ""]).encode(),
+    "many returns": json.dumps([{"0": ""}, [0], [0] * 2000, True, ""]).encode(),
+    "a return elsewhere": json.dumps([{"0": ""}, [0], [1 << 12], True, ""]).encode(),
+    "another region's": json.dumps([{"0": "00" * 32}, [0], [], True, "00"]).encode(),
 }
 
 

@@ -43,12 +43,14 @@ def test_there_is_no_region_where_nothing_ran_or_nothing_decodes() -> None:
 def test_calls_are_followed_and_what_comes_behind_them() -> None:
     r = region("call_it: jal ra, f\n addi a0, a0, 1\n j call_it\n f: addi a1, a1, 1\n ret")
     assert sorted(r.members) == [0, 4, 8, 12, 16]
-    assert r.entries == (0, 12)  # the return is the region's own
+    assert r.entries == (0, 12)
+    assert r.returns == (4,)  # the region's own
 
 
 def test_what_comes_back_from_elsewhere_comes_in_behind_its_call() -> None:
     r = region("jal ra, .+0x100\n addi a0, a0, 1\n jalr ra, 0(a5)\n addi a0, a0, 2\n ret")
     assert r.entries == (0, 4, 12)
+    assert r.returns == ()
 
 
 def test_behind_a_fence_of_instructions_is_an_entry() -> None:

@@ -2,7 +2,7 @@
 
 from regions import region
 
-from lamina.engine.jit.visits import ENOUGH, EVEN, LONG, Visits, gain
+from lamina.engine.jit.visits import ENOUGH, EVEN, FLOAT, LONG, Visits, gain
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n bnez a0, 1b\n ret"
 HEAD, BEHIND = 4, 12
@@ -45,6 +45,24 @@ def test_what_needs_a_new_dispatch_ends_a_visit() -> None:
     seen.follow(0, 3)
     assert not seen.inside
     assert seen.instructions == 2
+
+
+def test_floats_count_for_more() -> None:
+    seen = visits("1: fadd.d fa0, fa0, fa1\n addi a0, a0, -1\n bnez a0, 1b\n ret")
+    seen.begin()
+    seen.follow(0, 3)
+    assert seen.instructions == FLOAT + 2
+
+
+def test_fewer_visits_are_enough_if_they_are_not_short() -> None:
+    seen = visits()
+    while not seen.enough:
+        seen.begin()
+        while seen.inside and seen.instructions < seen.count * LONG * 3 // 4:
+            seen.follow(HEAD, 2)
+        seen.leave()
+    assert seen.count == 4
+    assert not seen.is_long
 
 
 def test_the_mean_of_some_visits_is_enough_and_one_long_visit_too() -> None:

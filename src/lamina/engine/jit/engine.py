@@ -169,8 +169,10 @@ class JitEngine(ThreadedEngine):
             if self._is_linked(page, pc % PAGE_SIZE):
                 return
         to, middle = self._left()
-        left = to == pc
-        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight, left and middle, left)
+        left, library = to == pc, self._compiler.library
+        if left and not middle and library.comes_back(self._content(page), pc % PAGE_SIZE):
+            return  # a return inside of a region, which was left for the sample
+        spot = self._spots.sample(pc, self._page_of, SAMPLER.weight, left and middle)
         SAMPLER.note(spot is not None)
         if not self.eager and not self._spots.is_refused(page, pc % PAGE_SIZE):
             self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)

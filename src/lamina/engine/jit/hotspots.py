@@ -73,8 +73,7 @@ class Spot:
     """A region to be compiled, and the code pages that it was made from, by distance. `heat`: the
     samples of its instructions so far; `done`: it is compiled, or will never be; `again`: so many
     samples have it looked at again, as it was not worth compiling. `covers`: which half-words of
-    each code page begin its instructions, as bits; `returns`: those behind its calls that are no
-    entries."""
+    each code page begin its instructions, as bits."""
 
     region: Region[Step] | None  # None when it is done
     pages: dict[int, int]
@@ -82,17 +81,12 @@ class Spot:
     done: bool = False
     again: int = NEVER
     covers: dict[int, int] = field(default_factory=dict)
-    returns: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         assert self.region is not None
-        members = self.region.members
-        for offset, m in members.items():
+        for offset in self.region.members:
             page = self.pages[offset >> PAGE_SHIFT]
             self.covers[page] = self.covers.get(page, 0) | 1 << offset % PAGE_SIZE // 2
-            behind = offset + m.length
-            if m.links and behind in members and behind not in self.region.entries:
-                self.returns.add((self.pages[behind >> PAGE_SHIFT], behind % PAGE_SIZE))
 
     def finish(self) -> None:
         """It is compiled, or will never be."""
@@ -187,19 +181,16 @@ class HotSpots:
         page_of: PageOf,
         weight: int = 1,
         middle: bool = False,
-        left: bool = False,
     ) -> Spot | None:
         """Count a sample at a guest-virtual address that no region begins at; the region to
-        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE; `left`:
-        a region was left to there; `middle`: in its middle."""
+        compile, if it is time. `weight`: it stands for so many times SECONDS_A_SAMPLE;
+        `middle`: a region was left to there in its middle."""
         first, offset = pc >> PAGE_SHIFT, pc % PAGE_SIZE
         page = page_of(first)
         if page == 0:
             return None
         key = (page, offset)
         covering = self._covering(page, offset)
-        if left and not middle and covering is not None and key in covering.returns:
-            return None  # a return inside of a region, where it was left for the sample
         count = self._samples(page, offset) + weight
         self._seen[key] = count
         if covering is not None and not covering.done:

@@ -24,6 +24,7 @@ from lamina.engine.code.store import CodeStore
 from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
 from lamina.engine.jit.request import ENTRY
+from lamina.engine.threaded.layout import MAX_REGION
 
 log = logging.getLogger(__name__)
 ABOUT = "about"  # the symbol of its description
@@ -53,28 +54,33 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """A region's description: pages' digests by distance, entries, whether accesses are grouped,
-    a digest of which instructions it has and of where its computed jumps go."""
+    """A region's description: pages' digests by distance, entries, where control comes back to in
+    its middle, whether accesses are grouped, a digest of which instructions it has and of where its
+    computed jumps go."""
 
     pages: dict[int, str]
     entries: tuple[int, ...]
+    returns: tuple[int, ...]
     grouped: bool
     members: str
 
     def encode(self) -> bytes:
         pages = {str(n): digest for n, digest in sorted(self.pages.items())}
-        return json.dumps([pages, self.entries, self.grouped, self.members]).encode()
+        parts = [pages, self.entries, self.returns, self.grouped, self.members]
+        return json.dumps(parts).encode()
 
     @classmethod
     def decode(cls, raw: bytes) -> "_About":
         try:
-            pages, entries, grouped, members = json.loads(raw)
+            pages, entries, returns, grouped, members = json.loads(raw)
             digests = {int(n): str(digest) for n, digest in pages.items()}
-            about = cls(digests, tuple(entries), bool(grouped), str(members))
-            whole = all(isinstance(e, int) and e >> PAGE_SHIFT in about.pages for e in entries)
+            about = cls(digests, tuple(entries), tuple(returns), bool(grouped), str(members))
+            places = [*entries, *returns]
+            whole = all(isinstance(o, int) and o >> PAGE_SHIFT in about.pages for o in places)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CodeError(f"a region without a description: {error}") from None
-        if not whole or not 0 < len(entries) <= MAX_ENTRIES or len(about.pages) > MAX_PAGES + 1:
+        limits = len(returns) <= MAX_REGION and len(about.pages) <= MAX_PAGES + 1
+        if not (whole and limits and 0 < len(entries) <= MAX_ENTRIES):
             raise CodeError("a region's description is not of a region")
         return about
 
@@ -90,6 +96,7 @@ class RegionLibrary:
         self._numbers: dict[str, int] = {}
         self._digests: list[str] = [""]
         self._at: dict[int, list[Compiled]] = {}
+        self._returns: dict[int, set[int]] = {}  # by contents: `Region.returns`
         self.by_address: dict[int, Compiled] = {}
         self.from_disk = self.code_bytes = 0  # regions that were loaded, bytes of all
         self._known: set[str] = set()
@@ -123,6 +130,11 @@ class RegionLibrary:
     def at(self, number: int) -> list[Compiled]:
         """The regions with entries in pages of these contents, in the order of their making."""
         return self._at.get(number, [])
+
+    def comes_back(self, number: int, offset: int) -> bool:
+        """Whether a region has the place behind one of its calls at an offset of a page, and no
+        entry there."""
+        return offset in self._returns.get(number, ())
 
     def key(self, region: Region[Step], contents: dict[int, int]) -> str:
         """What tells this very region from all others."""
@@ -178,7 +190,7 @@ class RegionLibrary:
     def _about(self, region: Region[Step], contents: dict[int, int]) -> _About:
         pages = {n: self._digests[number] for n, number in contents.items()}
         members = self._hash(" ".join(map(str, (*region.members, "to", *region.jumps))))
-        return _About(pages, region.entries, region.grouped, members)
+        return _About(pages, region.entries, region.returns, region.grouped, members)
 
     def _prefix(self, digest: str) -> str:
         """The first half of the keys of regions that start in a page."""
@@ -215,6 +227,7 @@ class RegionLibrary:
         self._old.append((self.generation, self._placed))
         self._placed, self._bytes = [], 0
         self._at.clear()
+        self._returns.clear()
         self.by_address.clear()
         self._known.clear()
         self._compiled.clear()
@@ -249,4 +262,7 @@ class RegionLibrary:
         self._compiled[self._key(about)] = compiled
         for number in {contents[e >> PAGE_SHIFT] for e in about.entries}:
             self._at.setdefault(number, []).append(compiled)
+        for behind in about.returns:
+            number = contents[behind >> PAGE_SHIFT]
+            self._returns.setdefault(number, set()).add(behind % PAGE_SIZE)
         return compiled

@@ -69,6 +69,12 @@ class Region(Generic[T]):
             for o, m in self.members.items()
         )
 
+    @property
+    def returns(self) -> tuple[int, ...]:
+        """Behind its calls, where control comes back to without an entry of its own."""
+        behind = (o + m.length for o, m in self.members.items() if m.links)
+        return tuple(sorted(o for o in behind if o in self.members and o not in self.entries))
+
 
 def _nowhere(call: int) -> list[int]:
     return []

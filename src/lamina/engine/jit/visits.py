@@ -10,8 +10,10 @@ from lamina.engine.jit.outline import Step
 from lamina.engine.jit.region import Region
 
 EVEN = 60  # instructions of a visit for which a region takes as long as baseline code does
+FLOAT = 8  # instructions that one of floats counts for: a region gains so much more by it
 LONG = 25 * EVEN  # that need not be followed any further
-ENOUGH = 24  # visits that tell how long they are
+ENOUGH = 24  # visits that tell how long they are,
+ENOUGH_LONG = 3 * LONG  # or instructions of them all: what is this long takes long to follow
 
 
 def gain(length: float) -> float:
@@ -32,13 +34,13 @@ class Visits:
 
     @property
     def length(self) -> float:
-        """The mean length of a visit; 0 if there was none."""
+        """The mean length of a visit in instructions of integers; 0 if there was none."""
         return self.instructions / self.count if self.count else 0.0
 
     @property
     def enough(self) -> bool:
         """Whether more visits would not tell more."""
-        return self.count >= ENOUGH or self.is_long
+        return self.count >= ENOUGH or self.instructions >= ENOUGH_LONG or self.is_long
 
     @property
     def is_long(self) -> bool:
@@ -64,7 +66,7 @@ class Visits:
             if m is None:
                 self.inside = False
                 return
-            self.instructions += 1
+            self.instructions += FLOAT if m.floats else 1
             self.inside = not m.ends
             offset += m.length
             count -= 1
