@@ -29,10 +29,8 @@ def test_where_a_region_is_left_in_its_middle_one_without_shared_checks_takes_ov
         assert isinstance(engine, EagerJitEngine)
         sample, found = engine._spots.sample, dict[int, Spot | None]()
 
-        def note(
-            pc: int, page_of: PageOf, weight: int = 1, middle: bool = False, left: bool = False
-        ) -> Spot | None:
-            spot = sample(pc, page_of, weight, middle, left)
+        def note(pc: int, page_of: PageOf, weight: int = 1, middle: bool = False) -> Spot | None:
+            spot = sample(pc, page_of, weight, middle)
             if middle:
                 found.setdefault(pc, spot)
                 assert spot is None or (spot.region is not None and not spot.region.grouped)

@@ -7,7 +7,15 @@ from regions import decoded, region, x
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.region import Region
-from lamina.engine.jit.shape import JUMPS, MAX_LOOP, MAX_LOOP_STORES, RETURNS, Part, parts_of
+from lamina.engine.jit.shape import (
+    JUMPS,
+    MAX_LOOP,
+    MAX_LOOP_STORES,
+    RETURNS,
+    Part,
+    late_stores,
+    parts_of,
+)
 
 LOOP = """
     li a0, 10
@@ -84,6 +92,19 @@ def test_returns_go_behind_the_calls_of_the_region() -> None:
     assert parts[12].successors == [RETURNS]
 
 
+def test_what_was_written_may_be_kept_until_the_region_is_left() -> None:
+    r = region(LOOP)
+    parts = parts_of(r, late=True)
+    assert parts[0].dirty == 0
+    assert parts[4].dirty == x(10, 11)
+    assert parts[20].dirty == x(10, 11)
+    assert parts[RETURNS].dirty == x(10, 11, 14)
+    # Where the region is left it is stored, so whoever comes in at the loop loads it.
+    assert parts[4].live == x(1, 10, 11, 12, 13)
+    assert late_stores(parts) == 1 + 2 * 2 + 3 + 3
+    assert parts_of(r)[20].dirty == 0
+
+
 def test_the_page_of_an_entry_is_known_and_others_are_checked_once() -> None:
     start = PAGE_SIZE - 8
     parts = parts_of(
@@ -133,7 +154,7 @@ def test_blocks_of_any_code_fit_together(seed: int) -> None:
     inside = [o for o, m in members.items() if o % PAGE_SIZE + m.length <= PAGE_SIZE]
     entries = tuple(rng.sample(inside, 3))
     r = Region(members, entries, {0: bytes(PAGE_SIZE), 1: bytes(PAGE_SIZE)})
-    parts = parts_of(r)
+    parts = parts_of(r, late=seed % 2 == 0)
     assert sorted(o for p in parts.values() for o in p.offsets) == sorted(members)
     for part in parts.values():
         for a, b in zip(part.offsets, part.offsets[1:], strict=False):
@@ -142,5 +163,6 @@ def test_blocks_of_any_code_fit_together(seed: int) -> None:
             assert s in parts
             assert parts[s].known <= part.known | part.pages | parts[s].pages
             assert not part.live ^ (part.live | parts[s].live & ~part.writes)
+            assert seed % 2 or not (part.dirty | part.changes) & ~parts[s].dirty
     for e in entries:
         assert parts[e].known == parts[e].pages == {e // PAGE_SIZE}

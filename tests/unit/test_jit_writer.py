@@ -3,6 +3,8 @@
 import pytest
 from regions import DECODER, PAGE_SIZE, blocks, region, text
 
+from lamina.engine.jit import writer
+from lamina.engine.jit.entry_writer import FEW_REGISTERS
 from lamina.engine.jit.region import PageView, form_region
 from lamina.engine.jit.shape import RETURNS
 from lamina.testing.random_programs import Options, generate
@@ -40,9 +42,28 @@ def test_a_small_loop_stores_its_registers_only_where_it_is_left() -> None:
     assert len(stored) == 3  # a0, a1, a2
 
 
-def test_other_code_stores_registers_at_once() -> None:
-    body = blocks(text(region("addi a0, a0, 1\n ret")))["o0"]
-    assert [line for line in body if line.startswith("store") and "!alias.scope !4" in line]
+def stores(body: list[str]) -> int:
+    """To registers in the state."""
+    return sum(line.startswith("store") and "!alias.scope !4" in line for line in body)
+
+
+def test_what_is_written_is_stored_where_the_region_is_left() -> None:
+    found = blocks(text(region("addi a0, a0, 1\n addi a0, a0, 1\n ld a1, 0(a2)\n ret")))
+    assert stores(found["o0"]) == 0
+    miss = next(body for label, body in found.items() if label.startswith("miss"))
+    assert stores(miss) == 1  # a0
+    out = next(body for label, body in found.items() if label.startswith("out"))
+    assert stores(out) == 3  # a0, a1; where it was left to
+
+
+def test_with_many_registers_or_many_ways_out_they_are_stored_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    many = "\n".join(f"addi x{i}, x{i}, 1" for i in range(5, 5 + FEW_REGISTERS))
+    assert stores(blocks(text(region(f"{many}\n ret")))["o0"]) == FEW_REGISTERS
+    few = region("addi a0, a0, 1\n ret")
+    monkeypatch.setattr(writer, "MAX_LATE_STORES", 1)
+    assert stores(blocks(text(few))["o0"]) == 1
 
 
 def test_backward_jumps_look_at_the_budget() -> None:

@@ -1,9 +1,9 @@
 """Guest registers in compiled regions, as LLVM text.
 
-A register lives in a local variable of the region's function, which LLVM turns into values. Every
-write is also stored to the state as it is made, so that the state is exact wherever a slow path
-looks at it; but in a small loop (`shape.Loop`) only where control leaves the loop or a slow path
-begins. Registers of floats are variables of the host's type. Base of the writer of regions.
+A register lives in a local variable of the region's function, which LLVM turns into values. In
+regions that write `late`, and in small loops (`shape.Loop`), the state gets what was written only
+where control leaves or a slow path begins; elsewhere every write is also stored as it is made.
+Registers of floats are variables of the host's type. Base of the writer of regions.
 """
 
 from lamina.engine.jit.flow import Decoded
@@ -40,7 +40,9 @@ class RegisterWriter(MemoryWriter):
     def prepare_registers(self) -> None:
         """Called once before anything is written."""
         self.registers: set[tuple[str, int]] = set()
-        self.keeps = False  # all variables are as the state is, everywhere but in loops
+        self.keeps = False  # all variables hold throughout
+        self.late = False  # nothing is stored before control leaves
+        self.dirty = 0  # registers, as bits, that the state may lack
         self.at_hand = 0  # registers, as bits, of which that is so in this block
         self._files = list(self.layout.files)
         self._halves: dict[str, str] = {}  # the double whose lower half an integer is
@@ -78,11 +80,9 @@ class RegisterWriter(MemoryWriter):
         value = self.temp(f"load {kind}, ptr {pointer}{STATE}")
         self.out(f"store {kind} {value}, ptr {self.local(file, index)}")
 
-    def flush(self) -> None:
-        """Make the registers in the state exact: those that the loop has kept back."""
-        if self.loop is None:
-            return
-        for file, index in self.named(self.loop.writes):
+    def flush(self, kept: int = 0) -> None:
+        """Make registers in the state exact: those that were kept back, but for some."""
+        for file, index in self.named(self.dirty & ~kept):
             kind = self.local_type(file)
             value = self.temp(f"load {kind}, ptr {self.local(file, index)}")
             pointer = self.word_pointer(self.layout.file_base[file] + index)
@@ -109,7 +109,9 @@ class RegisterWriter(MemoryWriter):
         if value.split(" ")[0] != kind:
             value = f"{kind} {self.temp(f'bitcast {value} to {kind}')}"
         self.out(f"store {value}, ptr {self.local(file, index)}")
-        if self.loop is None:
+        if self.late:
+            self.dirty |= 1 << 64 * self._files.index(file) + index
+        elif self.loop is None:
             pointer = self.word_pointer(self.layout.file_base[file] + index)
             self.out(f"store {value}, ptr {pointer}{STATE}")
 

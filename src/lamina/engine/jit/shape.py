@@ -41,6 +41,7 @@ class Part:
     reads: int = 0  # registers (bits as in Decoded) read before they are written
     writes: int = 0
     live: int = 0
+    dirty: int = 0  # registers that the state may lack here: variables have them
     known: frozenset[int] = frozenset()
     changes: int = 0  # registers that may be written
     accesses: int = 0  # instructions that access memory
@@ -67,16 +68,20 @@ def returns_of(region: Region[Decoded]) -> list[int]:
 RETURNS, JUMPS = 1 << 40, 1 << 41
 
 
-def parts_of(region: Region[Decoded]) -> dict[int, Part]:
+def parts_of(region: Region[Decoded], late: bool = False) -> dict[int, Part]:
     """The blocks by first offset, in the order of their addresses, with both analyses done; the
     last ones are the empty blocks `RETURNS` and `JUMPS`, which send what has no static target to
-    where it goes."""
+    where it goes. `late`: no register is stored before the region is left."""
     parts = _cut(region)
     for part in parts.values():
         _link(region, part)
     parts[RETURNS] = Part(RETURNS, [], frozenset(), returns_of(region))
     parts[JUMPS] = Part(JUMPS, [], frozenset(), list(dict.fromkeys(region.jumps)))
-    _find_loops(region, parts)
+    _find_loops(region, parts, late)
+    if late:
+        _find_dirty(parts)
+    for part in parts.values():
+        part.reads |= part.dirty  # to be stored where control leaves
     _find_live(parts)
     _find_known(region, parts)
     return parts
@@ -135,9 +140,16 @@ def switch_of(m: Decoded) -> int | None:
     return JUMPS if m.computed else RETURNS
 
 
-def _find_loops(region: Region[Decoded], parts: dict[int, Part]) -> None:
-    """Set small loops apart, the largest that are small enough first. What they write is read
-    where control leaves, so it must be at hand."""
+def late_stores(parts: dict[int, Part]) -> int:
+    """How many stores it takes, about, to store registers only where a region may be left."""
+    return sum(
+        (part.dirty | part.changes).bit_count() * (part.accesses + 1) for part in parts.values()
+    )
+
+
+def _find_loops(region: Region[Decoded], parts: dict[int, Part], late: bool) -> None:
+    """Set small loops apart, the largest that are small enough first. What they write is stored
+    where control leaves."""
     before = predecessors(parts)
     found = []
     for part in parts.values():
@@ -153,7 +165,7 @@ def _find_loops(region: Region[Decoded], parts: dict[int, Part]) -> None:
         for b in blocks:
             changes |= parts[b].changes
             ways += parts[b].accesses + sum(s not in blocks for s in parts[b].successors)
-        if changes.bit_count() * ways > MAX_LOOP_STORES:
+        if not late and changes.bit_count() * ways > MAX_LOOP_STORES:
             continue
         offsets = [o for b in sorted(blocks) for o in parts[b].offsets]
         accesses = [a for o in offsets if (a := region.members[o].access) is not None]
@@ -164,7 +176,7 @@ def _find_loops(region: Region[Decoded], parts: dict[int, Part]) -> None:
         loop = Loop(blocks, changes, uses, frozenset(base for base, _ in bases))
         for b in blocks:
             parts[b].loop = loop
-            parts[b].reads |= loop.writes
+            parts[b].dirty = loop.writes
 
 
 def predecessors(parts: dict[int, Part]) -> dict[int, list[int]]:
@@ -192,6 +204,20 @@ def loop_blocks(
             return None
         work += before[b]
     return frozenset(blocks) if size <= most else None
+
+
+def _find_dirty(parts: dict[int, Part]) -> None:
+    """Which registers may have been written since the region was entered."""
+    for part in parts.values():
+        part.dirty = 0
+    work = [first for first, part in parts.items() if part.changes]
+    while work:
+        part = parts[work.pop()]
+        out = part.dirty | part.changes
+        for s in part.successors:
+            if out & ~parts[s].dirty:
+                parts[s].dirty |= out
+                work.append(s)
 
 
 def _find_live(parts: dict[int, Part]) -> None:

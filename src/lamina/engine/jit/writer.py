@@ -14,7 +14,16 @@ from lamina.engine.jit.flow import Decoded, jump_distance
 from lamina.engine.jit.groups import group_within, groups_of
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.register_writer import METADATA, STATE, TLB
-from lamina.engine.jit.shape import JUMPS, RETURNS, Loop, Part, parts_of, predecessors, switch_of
+from lamina.engine.jit.shape import (
+    JUMPS,
+    RETURNS,
+    Loop,
+    Part,
+    late_stores,
+    parts_of,
+    predecessors,
+    switch_of,
+)
 from lamina.engine.jit.strides import Cycle, cycles_of
 from lamina.engine.jit.switch import is_table, perfect_hash, turned
 from lamina.engine.jit.usual import rare_conditions
@@ -44,18 +53,20 @@ declare dso_local i64 @remote_fence(ptr, i64, i64, i64, i64, i64, i64)
 declare dso_local i64 @remote_post(ptr, i64, i64, i64)
 """
 
+MAX_LATE_STORES = 4000
 NOWHERE = -1 << 63  # before all instructions
 
 
 @dataclass(frozen=True, slots=True)
 class _Edge:
     """Where control goes: to an instruction, past checks of pages and of the budget, out of a
-    loop or within it. `cycle`: a pass of it is over."""
+    loop or within it, with registers that the state lacks. `cycle`: a pass of it is over."""
 
     target: int
     pages: tuple[int, ...]
     back: bool
     loop: Loop | None
+    dirty: int
     cycle: Cycle | None
 
 
@@ -66,7 +77,7 @@ class _Aside:
     label: str
     offset: int
     retired: int
-    loop: Loop | None
+    dirty: int
 
 
 class RegionWriter(EntryWriter):
@@ -85,8 +96,11 @@ class RegionWriter(EntryWriter):
         self.alone = region.alone
         self.offset = start
         self.member: Decoded = region.members[start]
-        self.parts = parts_of(region)
-        self.keeps = self.has_few_registers()
+        self.keeps = self.late = self.has_few_registers()
+        self.parts = parts_of(region, self.late)
+        if self.late and late_stores(self.parts) > MAX_LATE_STORES:
+            self.late = False
+            self.parts = parts_of(region)
         self._before = predecessors(self.parts)
         self.cycles = cycles_of(region, self.parts)
         self._part = self.parts[start]
@@ -94,7 +108,7 @@ class RegionWriter(EntryWriter):
         self._retired = 0  # since the budget variable was last written
         self._edges: dict[_Edge, str] = {}
         self._asides: list[_Aside] = []
-        self._outs: dict[tuple[Loop | None, str], int] = {}  # the exits: from a loop, by a function
+        self._outs: dict[tuple[int, str], int] = {}  # the exits: what is stored, by which function
         self._serial = 0
 
     # -- the whole function ----------------------------------------------------------------------
@@ -107,7 +121,7 @@ class RegionWriter(EntryWriter):
         for part in self.parts.values():
             if not self._follows(part):
                 self.at_hand = 0
-            self._part, self.loop = part, part.loop
+            self._enter_part(part)
             self.facts.forget()
             if part.first in (RETURNS, JUMPS):
                 self._switch(part)
@@ -119,6 +133,10 @@ class RegionWriter(EntryWriter):
         body, self.lines = self.lines, []
         self.entries()
         return "\n".join([*self.prologue(rare), *self.lines, *body, "}"])
+
+    def _enter_part(self, part: Part) -> None:
+        """What is written now begins where a block does."""
+        self._part, self.loop, self.dirty = part, part.loop, part.dirty
 
     def _follows(self, part: Part) -> bool:
         """Whether a block is only reached from the one that was written last, which is in no loop
@@ -141,12 +159,12 @@ class RegionWriter(EntryWriter):
 
     def _cycle(self, cycle: Cycle) -> None:
         """A loop once more, without checks."""
-        self.loop = self.parts[cycle.head].loop
+        self._enter_part(self.parts[cycle.head])
         self.offset = cycle.head
         self.top(cycle)
         self.cycle = cycle
         for first in cycle.parts:
-            self._part = self.parts[first]
+            self._enter_part(self.parts[first])
             self.facts.forget()
             self._block(self._part)
         self.cycle = None
@@ -212,10 +230,11 @@ class RegionWriter(EntryWriter):
         self.escape, self.escapes = way, False
         self.bring(self.member.reads)
         self.within = group_within(self.routine) if rare and not self.member.access else None
+        dirty = self.dirty
         self.block(self.routine.body)
         self.at_hand |= self.member.changes
         if self.escapes and way:
-            self._asides.append(_Aside(way, offset, self._retired, self.loop))
+            self._asides.append(_Aside(way, offset, self._retired, dirty))
         if self.closed:
             return
         self._retired += 1
@@ -237,36 +256,37 @@ class RegionWriter(EntryWriter):
         """The shared blocks at the end: checked ways to blocks, exits."""
         self._retired = 0
         for edge, label in self._edges.items():
-            self.loop = edge.loop
+            self.loop, self.dirty = edge.loop, edge.dirty
             self.open(label)
-            inside = edge.target in self.region.members
-            if not inside or self.parts[edge.target].loop is not edge.loop:
+            after = self.parts.get(edge.target)
+            if after is None or after.loop is not edge.loop:
                 if edge.cycle is not None:
                     self.sink(edge.cycle)
-                self.flush()
                 self.loop = None
-            if not inside:
+            if after is None:
                 self.dispatch(self.pc_of(edge.target))
                 continue
+            self.flush(after.dirty)
+            self.dirty &= after.dirty
             for page in edge.pages:
                 self._check_page(page, edge.target)
             if edge.back:
                 self.check_budget(self.pc_of(edge.target))
-            if self.parts[edge.target].loop is not edge.loop and not self.keeps:
-                self.come_into(self.parts[edge.target])
+            if after.loop is not edge.loop and not self.keeps:
+                self.come_into(after)
             self.close(f"br label %o{edge.target}")
         for cycle in self.each_cycle():
             self._ends_of_passes(cycle)
         for aside in self._asides:
             self.open(aside.label)
-            self._retired, self.loop = aside.retired, aside.loop
+            self._retired, self.dirty = aside.retired, aside.dirty
             self.out(f"store i64 {self.budget()}, ptr %bud")
             # Whose handler goes on behind it: a region that is to take over must begin there.
             behind = self.pc_of(aside.offset + self.region.members[aside.offset].length + 1)
             self.out(f"store i64 {behind}, ptr {self.engine_word('left_to')}{STATE}")
             self.dispatch(self.pc_of(aside.offset), "@resume")
-        for (loop, callee), number in self._outs.items():
-            self.loop = loop
+        for (dirty, callee), number in self._outs.items():
+            self.dirty = dirty
             self.open(f"out{number}")
             self.flush()
             target = self.temp("load ptr, ptr %target.v")
@@ -281,7 +301,7 @@ class RegionWriter(EntryWriter):
 
     def _ends_of_passes(self, cycle: Cycle) -> None:
         """From the end of a loop to its head: with checks, and without."""
-        self.loop = self.parts[cycle.head].loop
+        self._enter_part(self.parts[cycle.head])
         self.open(f"end.{cycle.head}")
         self.end_of_free_pass(cycle)
         self.open(f"back.{cycle.head}")
@@ -321,7 +341,7 @@ class RegionWriter(EntryWriter):
         """The label that leads to an instruction; the budget must be up to date there."""
         loop, cycle = self.loop, self.cycles.get(self._part.first)
         if offset not in self.region.members:
-            edge = _Edge(offset, (), False, loop, cycle)
+            edge = _Edge(offset, (), False, loop, self.dirty, cycle)
             return self._edges.setdefault(edge, self._new("exit"))
         after = self.parts[offset]
         back = offset <= self.offset
@@ -330,10 +350,10 @@ class RegionWriter(EntryWriter):
         if cycle is not None and offset == cycle.head:
             return f"back.{offset}"
         pages = tuple(sorted(after.pages - self._part.known - self._part.pages))
-        alike = after.loop is loop or (loop is None and self.keeps)
+        alike = self.late or after.loop is loop or (loop is None and self.keeps)
         if not back and not pages and alike:
             return f"o{offset}"
-        edge = _Edge(offset, pages, back, loop, cycle)
+        edge = _Edge(offset, pages, back, loop, self.dirty, cycle)
         return self._edges.setdefault(edge, self._new("to"))
 
     def _new(self, hint: str) -> str:
@@ -345,12 +365,12 @@ class RegionWriter(EntryWriter):
     def dispatch(self, pc: str, callee: str = "@dispatch") -> None:
         """Leave the region, to go on at a guest-virtual address; the budget is up to date."""
         self.out(f"store i64 {pc}, ptr %target.v")
-        number = self._outs.setdefault((self.loop, callee), len(self._outs))
+        number = self._outs.setdefault((self.dirty, callee), len(self._outs))
         self.close(f"br label %out{number}")
 
     def aside(self) -> str:
         label = self.label("aside")
-        self._asides.append(_Aside(label, self.offset, self._retired, self.loop))
+        self._asides.append(_Aside(label, self.offset, self._retired, self.dirty))
         return label
 
     def where(self, size: int) -> str:
@@ -420,8 +440,7 @@ class RegionWriter(EntryWriter):
         if by is None or not self.parts[by].successors:
             self.dispatch(target)
             return
-        if self.parts[by].loop is not self.loop:
-            self.flush()
+        self.flush(self.parts[by].dirty)
         self.out(f"store i64 {target}, ptr %target.v")
         self.close(f"br label %o{by}")
 
