@@ -11,6 +11,7 @@ from test_jit_spaces import SUPERVISOR, identity
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.eager import EagerJitEngine
+from lamina.engine.jit.shape import MAX_LOOP
 from lamina.engine.lockstep import compare
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
@@ -212,3 +213,29 @@ def test_what_is_computed_at_the_ends_of_a_loop(step: int, lengths: tuple[int, .
         j 1b
     """
     check(body, lengths)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+@pytest.mark.parametrize("others", [0, 16], ids=["few registers", "many"])
+def test_a_loop_goes_on_in_another_that_writes_the_same_registers(
+    others: int, lengths: tuple[int, ...]
+) -> None:
+    """Of many registers the state has what was written outside of loops, of few only at the end."""
+    names = [f"x{i}" for i in range(16, 16 + others)]
+    lines = [f"addi {names[i % others] if others else 's2'}, s3, {i}" for i in range(MAX_LOOP)]
+    around = "\n".join(lines)  # so much that all of it is no small loop
+    body = f"""
+        li s0, 50
+    0:  {around}
+        li a2, 9
+    1:  add s1, s1, a2
+        addi a2, a2, -1
+        bnez a2, 1b
+    2:  add s1, s1, s1
+        addi a2, a2, 1
+        xor s1, s1, a2
+        bne a2, s0, 2b
+        addi s0, s0, -1
+        bnez s0, 0b
+    """
+    assert check(body, lengths)[0] == 0

@@ -266,8 +266,9 @@ class RegionWriter(EntryWriter):
             if after is None:
                 self.dispatch(self.pc_of(edge.target))
                 continue
-            self.flush(after.dirty)
-            self.dirty &= after.dirty
+            if after.loop is not edge.loop and not self.late:
+                self.flush()
+                self.dirty = 0
             for page in edge.pages:
                 self._check_page(page, edge.target)
             if edge.back:
