@@ -15,7 +15,7 @@ from lamina.engine.jit.hotspots import (
 )
 from lamina.engine.jit.outline import OutlineDecoder
 from lamina.engine.jit.region import MAX_STRAIGHT, PageView
-from lamina.engine.jit.visits import EVEN, LONG
+from lamina.engine.jit.visits import EVEN, LONG, STAYS
 from lamina.isa.riscv import RISCV64
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n bnez a0, 1b\n ret"
@@ -286,6 +286,17 @@ def test_what_was_refused_is_looked_at_again_when_it_is_hotter() -> None:
         assert pages.spots.is_refused(FIRST, HEAD)
     assert pages.sample(HEAD) is None or pages.samples_until_due(HEAD) < heat * 8
     assert not pages.spots.is_refused(FIRST, HEAD)
+
+
+def test_a_region_is_compiled_for_visits_as_long_as_they_were() -> None:
+    pages = Pages()
+    spot = due(pages)
+    spot.heat = 1000
+    assert spot.region is not None
+    assert pages.spots.is_worth(spot, STAYS - 1)
+    assert not spot.region.stays
+    assert pages.spots.is_worth(spot, STAYS)
+    assert spot.region.stays
 
 
 def test_what_owes_samples_from_an_earlier_run_is_looked_at_later() -> None:

@@ -88,6 +88,8 @@ def test_a_region_is_known_once_it_was_asked_for(store: CodeStore) -> None:
     assert one.knows(r, contents)
     apart = Region(r.members, r.entries, r.pages, grouped=False)
     assert not one.knows(apart, contents)
+    stays = Region(r.members, r.entries, r.pages, stays=True)
+    assert not one.knows(stays, contents)
     one.forget(r, contents)
     assert not one.knows(r, contents)
 

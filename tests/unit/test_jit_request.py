@@ -11,14 +11,15 @@ from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, MAX_STRAIGHT, Regio
 from lamina.engine.jit.request import decode, encode
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n sd a0, 0(sp)\n sd a0, 8(sp)\n bnez a0, 1b\n ret"
-HEAD = struct.calcsize("<HHHHBB")
+HEAD = struct.calcsize("<HHHHBBB")
 
 
 @pytest.mark.parametrize("at", [0, PAGE_SIZE - 8, PAGE_SIZE - 6])
 @pytest.mark.parametrize("grouped", [True, False])
-def test_a_region_comes_as_it_was_sent(at: int, grouped: bool) -> None:
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_region_comes_as_it_was_sent(at: int, grouped: bool, stays: bool) -> None:
     r = region(LOOP, at)
-    r.grouped = grouped
+    r.grouped, r.stays = grouped, stays
     got = decode(DECODER, encode(r))
     assert got == r
     assert list(got.members) == list(r.members)

@@ -61,6 +61,9 @@ def test_with_many_registers_or_many_ways_out_they_are_stored_at_once(
 ) -> None:
     many = "\n".join(f"addi x{i}, x{i}, 1" for i in range(5, 5 + FEW_REGISTERS))
     assert stores(blocks(text(region(f"{many}\n ret")))["o0"]) == FEW_REGISTERS
+    long = region(f"{many}\n ret")
+    long.stays = True
+    assert stores(blocks(text(long))["o0"]) == 0
     few = region("addi a0, a0, 1\n ret")
     monkeypatch.setattr(writer, "MAX_LATE_STORES", 1)
     assert stores(blocks(text(few))["o0"]) == 1

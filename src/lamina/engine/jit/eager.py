@@ -11,6 +11,7 @@ from itertools import cycle
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.base.exits import Exit
 from lamina.engine.jit.engine import JitEngine
+from lamina.engine.jit.hotspots import Spot
 from lamina.engine.jit.region import PageView
 from lamina.engine.threaded.engine import EXACT_MARGIN
 from lamina.engine.threaded.layout import SAMPLE
@@ -58,6 +59,12 @@ class EagerJitEngine(JitEngine):
         self.sample()
         self._compiler.wait()
         self.link_ready()
+
+    def _submit(self, spot: Spot) -> None:
+        """Registers are held in all ways."""
+        if spot.region is not None:
+            spot.region.stays = len(spot.region.members) % 2 == 1
+        super()._submit(spot)
 
     def _view(self, page: int) -> PageView:
         view = super()._view(page)

@@ -20,7 +20,7 @@ from lamina.engine.jit.region import (
     instruction_at,
     settled,
 )
-from lamina.engine.jit.visits import gain
+from lamina.engine.jit.visits import STAYS, gain
 from lamina.engine.threaded.sampler import SECONDS_A_SAMPLE
 
 WORTH = 2.0
@@ -266,7 +266,10 @@ class HotSpots:
             self._due[place] = max(due, self._due.get(place, 0))
 
     def is_worth(self, spot: Spot, length: float) -> bool:
-        """Whether a region whose visits have so many instructions pays for its compiling."""
+        """Whether a region whose visits have so many instructions pays for its compiling. It is
+        compiled for visits that long."""
+        assert spot.region is not None
+        spot.region.stays = length >= STAYS
         return spot.heat * gain(length) >= self._wanted(spot)
 
     def refuse(self, spot: Spot, length: float) -> Iterator[tuple[int, int, int]]:

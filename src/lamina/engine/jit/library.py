@@ -55,8 +55,8 @@ class Compiled:
 @dataclass(frozen=True, slots=True)
 class _About:
     """A region's description: pages' digests by distance, entries, where control comes back to in
-    its middle, whether accesses are grouped, a digest of which instructions it has and of where its
-    computed jumps go."""
+    its middle, whether accesses are grouped, a digest of which instructions it has, of where its
+    computed jumps go and of whether it keeps registers."""
 
     pages: dict[int, str]
     entries: tuple[int, ...]
@@ -189,7 +189,8 @@ class RegionLibrary:
 
     def _about(self, region: Region[Step], contents: dict[int, int]) -> _About:
         pages = {n: self._digests[number] for n, number in contents.items()}
-        members = self._hash(" ".join(map(str, (*region.members, "to", *region.jumps))))
+        which = (*region.members, "to", *region.jumps, region.stays)
+        members = self._hash(" ".join(map(str, which)))
         return _About(pages, region.entries, region.returns, region.grouped, members)
 
     def _prefix(self, digest: str) -> str:

@@ -50,6 +50,7 @@ Called = Callable[[int], list[int]]  # by a call's offset: where it went, as off
 class Region(Generic[T]):
     """Instructions by offset; control comes in at `entries`, of which the first is the start.
     `grouped`: neighbouring accesses share a check, which pays unless they lie across pages.
+    `stays`: control stays in it for so long that coming in may cost something.
     `alone`: the machine has one vCPU, so that nobody sees its accesses in between. `jumps`: where
     its computed jumps probably go. `cut`: where straight code goes on that had no room."""
 
@@ -57,6 +58,7 @@ class Region(Generic[T]):
     entries: tuple[int, ...]
     pages: dict[int, bytes] = field(default_factory=dict)  # by distance: the bytes compiled
     grouped: bool = True
+    stays: bool = False
     alone: bool = False
     jumps: tuple[int, ...] = ()
     cut: int | None = None

@@ -25,7 +25,8 @@ from lamina.isa.arch import Arch
 
 ENTRY = "region"  # the function of the image
 
-_HEAD = struct.Struct("<HHHHBB")  # numbers of pages, entries, members, jumps; `grouped`, `alone`
+# Numbers of pages, entries, members, jumps; `grouped`, `stays`, `alone`.
+_HEAD = struct.Struct("<HHHHBBB")
 _OFFSET = struct.Struct("<i")
 
 
@@ -33,7 +34,7 @@ def encode(region: Region[Step], alone: bool = False) -> bytes:
     """The request for a region, for machines of one vCPU or for all."""
     pages, entries, members = region.pages, region.entries, region.members
     counts = len(pages), len(entries), len(members), len(region.jumps)
-    parts = [_HEAD.pack(*counts, region.grouped, alone)]
+    parts = [_HEAD.pack(*counts, region.grouped, region.stays, alone)]
     for number, source in pages.items():
         parts += [_OFFSET.pack(number), source]
     parts += [_OFFSET.pack(offset) for offset in (*entries, *members, *region.jumps)]
@@ -51,7 +52,9 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
     """The region that a request asks for."""
     if len(request) < _HEAD.size:
         raise CodeError(f"region: a request of {len(request)} bytes")
-    page_count, entry_count, member_count, jump_count, grouped, alone = _HEAD.unpack_from(request)
+    head = _HEAD.unpack_from(request)
+    page_count, entry_count, member_count, jump_count = head[:4]
+    grouped, stays, alone = map(bool, head[4:])
     page_bytes = page_count * (_OFFSET.size + PAGE_SIZE)
     size = _HEAD.size + page_bytes + (entry_count + member_count + jump_count) * _OFFSET.size
     few = page_count <= MAX_PAGES + 1 and 0 < entry_count <= MAX_ENTRIES
@@ -79,7 +82,7 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
     jumps = tuple(offsets[entry_count + member_count :])
     if any(o not in members for o in jumps):
         raise CodeError("region: a jump goes to no instruction")
-    return Region(members, entries, pages, bool(grouped), bool(alone), jumps)
+    return Region(members, entries, pages, grouped, stays, alone, jumps)
 
 
 @cache

@@ -16,6 +16,9 @@ ENOUGH = 24  # visits that tell how long they are,
 ENOUGH_LONG = 3 * LONG  # or instructions of them all: what is this long takes long to follow
 
 
+STAYS = 5 * EVEN  # to load all registers where it begins, and store them where it ends, is little
+
+
 def gain(length: float) -> float:
     """What a region gains, as a part of what it gains if it is never left."""
     return 1.0 if length >= LONG else max(0.0, 1.0 - EVEN / max(length, 1.0))

@@ -96,7 +96,7 @@ class RegionWriter(EntryWriter):
         self.alone = region.alone
         self.offset = start
         self.member: Decoded = region.members[start]
-        self.keeps = self.late = self.has_few_registers()
+        self.keeps = self.late = region.stays or self.has_few_registers()
         self.parts = parts_of(region, self.late)
         if self.late and late_stores(self.parts) > MAX_LATE_STORES:
             self.late = False
