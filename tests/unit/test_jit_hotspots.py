@@ -323,11 +323,14 @@ def test_a_region_that_is_not_hot_enough_is_not_formed_from_its_other_places() -
 
 
 def test_long_straight_code_is_left_to_baseline_code() -> None:
-    """Unless there are floats in it, or a loop that is short."""
+    """Unless there are floats in it, many accesses to memory, or a loop that is short."""
     steps = "\n".join(f"xori a{i % 6}, a{(i + 1) % 6}, 1" for i in range(4 * LONG_RUN))
     floats = steps.replace("xori a0, a1, 1", "fadd.d fa0, fa1, fa2")
     body = "addi a0, a0, -1\n" * (LONG_RUN // 2)
     loops = "\n".join(f"{i}: {body} bnez a0, {i}b" for i in range(1, 5))
-    for source, taken in ((steps, False), (floats, True), (loops, True)):
+    loads = steps.replace("xori a0, a1, 1", "ld a0, 0(a1)")
+    more = loads.replace("xori a3, a4, 1", "sd a3, 0(a4)")
+    sources = ((steps, False), (floats, True), (loads, False), (more, True), (loops, True))
+    for source, taken in sources:
         pages = Pages(f"9: {source}\n addi a1, a1, -1\n beqz a1, 8f\n j 9b\n 8: ret")
         assert (pages.samples_until_due(0) < 5000) == taken

@@ -39,6 +39,6 @@ def test_outlines_agree_with_the_whole_decoder(extension: str) -> None:
             # An instruction may turn out to jump, or to trap, always or never.
             assert outline.falls or not whole.falls, where
             assert whole.target in (outline.target, None), where
-            for name in ("indirect", "links", "ends"):
+            for name in ("indirect", "links", "ends", "touches"):
                 assert getattr(outline, name) == getattr(whole, name), f"{where}: {name}"
     assert count

@@ -22,6 +22,7 @@ Place = tuple[str, int, int]
 
 # Operations after which a new dispatch must look at what changed.
 ENDING = REDISPATCH | {"exit"}
+MEMORY = frozenset(("load", "store", "rmw", "cas"))
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,6 +67,11 @@ class Decoded:
     access: Access | None
     restartable: bool
     floats: bool
+
+    @property
+    def touches(self) -> bool:
+        """Whether it accesses memory."""
+        return mentions(self.routine, MEMORY)
 
     def to(self, distance: int) -> "Decoded":
         """The same, whose computed jump probably goes so far."""

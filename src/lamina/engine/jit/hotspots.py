@@ -32,6 +32,7 @@ REFUSED = 4  # times as hot: when a region that was not worth it is looked at ag
 NEVER = 1 << 30
 SHORTEST = 32  # instructions of a region that has no loop
 LONG_RUN = 120  # instructions in a row that are none of a small loop
+OFTEN = 0.3  # of them access memory: shared checks are worth a region
 MAX_CALLS = 4096  # of which the bytes are remembered
 MAX_STEPS = 200  # pages of which the instructions are remembered
 MAX_CALLED = 8  # places that a call by a pointer is remembered to go to
@@ -52,20 +53,28 @@ def is_worth_entering(region: Region[Step]) -> bool:
 
 
 def is_unrolled(region: Region[Step]) -> bool:
-    """Whether most of a region is long straight code without floats: baseline code holds registers
-    as well there, and is shorter."""
-    long, run, behind = 0, 0, -1
+    """Whether most of a region is long straight code without floats and with few accesses to
+    memory: baseline code holds registers as well there, and is shorter."""
+    long = 0
+    for run in _straight(region):
+        if len(run) >= LONG_RUN and sum(m.touches for m in run) < OFTEN * len(run):
+            long += len(run)
+    return 2 * long > len(region.members)
+
+
+def _straight(region: Region[Step]) -> Iterator[list[Step]]:
+    """What is neither a jump nor to do with floats, one behind the other."""
+    run, behind = list[Step](), -1
     for offset in sorted(region.members):
         m = region.members[offset]
-        run = run + 1 if offset == behind else 1
+        breaks = m.target is not None or m.indirect or m.floats or not m.falls
+        if breaks or offset != behind:
+            yield run
+            run = []
+        if not breaks:
+            run.append(m)
         behind = offset + m.length
-        if m.target is not None or m.indirect or m.floats or not m.falls:
-            run = 0
-        if run == LONG_RUN:
-            long += run
-        elif run > LONG_RUN:
-            long += 1
-    return 2 * long > len(region.members)
+    yield run
 
 
 @dataclass(eq=False, slots=True)

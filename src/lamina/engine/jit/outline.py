@@ -12,6 +12,7 @@ from typing import Protocol, Self
 from lamina.base.bits import U64, signed
 from lamina.engine.jit.flow import (
     ENDING,
+    MEMORY,
     Decoder,
     Place,
     always_leaves,
@@ -51,6 +52,8 @@ class Step(Protocol):
     def by(self) -> Place | None: ...
     @property
     def floats(self) -> bool: ...
+    @property
+    def touches(self) -> bool: ...
     def to(self, distance: int) -> Self: ...
 
 
@@ -68,6 +71,7 @@ class Outline:
     makes: Place | None = None
     by: Place | None = None
     floats: bool = False
+    touches: bool = False
 
     def to(self, distance: int) -> "Outline":
         """The same, whose computed jump probably goes so far."""
@@ -87,6 +91,7 @@ class _Form:
     link: str | None
     ends: bool
     floats: bool
+    touches: bool
     depends: bool  # on more than the operands that are jumps and links
 
 
@@ -121,7 +126,7 @@ class OutlineDecoder:
             if d is None:
                 return None
             flags = d.falls, d.indirect, d.computed, d.links, d.ends
-            return Outline(d.length, d.target, *flags, d.makes, d.by, d.floats)
+            return Outline(d.length, d.target, *flags, d.makes, d.by, d.floats, d.touches)
         target, links, computed, makes, by = None, False, False, None, None
         if f.jump or f.link or f.makes or f.by:
             operands = operand_values(form, bits)
@@ -131,7 +136,7 @@ class OutlineDecoder:
             computed = by is not None and by[:2] not in self.arch.link_registers
             links = f.link is not None and operands[f.link] != 0
         flags = f.falls, f.indirect, computed, links, f.ends
-        return Outline(length, target, *flags, makes, by, f.floats)
+        return Outline(length, target, *flags, makes, by, f.floats, f.touches)
 
 
 @cache
@@ -154,8 +159,8 @@ def _form(routine: Routine | None, floating: frozenset[str]) -> _Form | None:
     link = None if falls else _link(routine)
     makes = _makes(routine) if falls else None
     by = _by(routine) if indirect and not ends else None
-    floats = uses(routine, floating)
-    return _Form(falls, indirect, jump, makes, by, link, ends, floats, ends and not here)
+    floats, touches = uses(routine, floating), mentions(routine, MEMORY)
+    return _Form(falls, indirect, jump, makes, by, link, ends, floats, touches, ends and not here)
 
 
 def _place(form: tuple[str, str, str] | None, operands: dict[str, int]) -> Place | None:
