@@ -64,7 +64,9 @@ def _coremark(folder: Path) -> Iterator[Program]:
 
 
 def _dhrystone(folder: Path) -> Iterator[Program]:
-    for first in sorted(folder.rglob("dhry_1.c"))[-1:]:
+    # Some are made to run a fixed number of times, whatever they are asked for.
+    asks = [path for path in sorted(folder.rglob("dhry_1.c")) if b"scanf" in path.read_bytes()]
+    for first in asks[-1:]:
         check = (
             "sed -n '/Final values/,/Microseconds/p' out | grep -v -e Ptr_Comp -e econds | cksum"
         )

@@ -43,13 +43,17 @@ def test_sources_are_short_files_that_say_what_they_are() -> None:
 def test_suites_are_found_by_their_files(tmp_path: Path) -> None:
     for name in (
         *("a/core_main.c", "a/core_util.c", "a/posix/core_portme.c", "b/dhry_1.c", "b/dhry_2.c"),
+        "z/dhry_1.c",
         *("c/support/beebsc.h", "c/support/main.c", "c/src/aha-mont64/mont64.c", "c/src/README"),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
+    assert "dhrystone" not in [program.workload.name for program in suites.found_in(tmp_path)]
+    (tmp_path / "b/dhry_1.c").write_text('scanf ("%d", &n);')
     found = {program.workload.name: program for program in suites.found_in(tmp_path)}
     assert list(found) == ["coremark", "dhrystone", "e_aha_mont64"]
     assert tmp_path / "a/posix/core_portme.c" in found["coremark"].sources
+    assert tmp_path / "b/dhry_2.c" in found["dhrystone"].sources
     assert found["e_aha_mont64"].sources[0] == tmp_path / "c/src/aha-mont64/mont64.c"
     assert suites.found_in(tmp_path / "c/src") == []
 
