@@ -42,6 +42,17 @@ def test_a_small_loop_stores_its_registers_only_where_it_is_left() -> None:
     assert len(stored) == 3  # a0, a1, a2
 
 
+def test_ways_out_of_a_free_loop_compute_what_was_sunk() -> None:
+    """To another block of the region, too."""
+    copy = "ld a5, 0(a1)\n srli a4, a5, 8\n sb a4, 1(a0)\n addi a0, a0, 8\n addi a1, a1, 8\n"
+    found = blocks(text(region(f"nop\n 1: {copy} bne a1, a2, 1b\n mv a3, a4\n ret")))
+    behind = 28
+    ways = [body for body in found.values() if body[-1] == f"br label %o{behind}"]
+    assert ways
+    for way in ways:
+        assert [line for line in way if " lshr i64 " in line]
+
+
 def stores(body: list[str]) -> int:
     """To registers in the state."""
     return sum(line.startswith("store") and "!alias.scope !4" in line for line in body)

@@ -351,7 +351,8 @@ class RegionWriter(EntryWriter):
         if cycle is not None and offset == cycle.head:
             return f"back.{offset}"
         pages = tuple(sorted(after.pages - self._part.known - self._part.pages))
-        alike = self.late or after.loop is loop or (loop is None and self.keeps)
+        holds = (loop is None and self.keeps) or (cycle is None and self.late)
+        alike = after.loop is loop or holds
         if not back and not pages and alike:
             return f"o{offset}"
         edge = _Edge(offset, pages, back, loop, self.dirty, cycle)
