@@ -1,7 +1,7 @@
 """What a sample tells of code that a compiled region was left to."""
 
 import pytest
-from bare import DATA, bare_side
+from bare import BASE, DATA, bare_side
 from machines import nothing_compiled
 
 from lamina.base.bits import PAGE_SIZE
@@ -42,5 +42,37 @@ def test_where_a_region_is_left_in_its_middle_one_without_shared_checks_takes_ov
             assert engine.vcpu.reg("x", 8) == 0
             (place,) = found  # behind the first access of the group
             assert found[place] is not None
+        finally:
+            side.close()
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_return_inside_of_a_region_that_was_left_for_a_sample_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """Control is behind a call of the region's; it comes back to the region soon."""
+    body = """
+        li s0, 300
+    1:  call f
+        addi a6, a6, 1
+        addi s0, s0, -1
+        bnez s0, 1b
+        j stop
+    f:  addi a5, a5, 1
+        ret
+    """
+    with nothing_compiled():
+        side = bare_side(EagerJitEngine, body)
+        engine = side.engine
+        assert isinstance(engine, EagerJitEngine)
+        try:
+            engine.run(50_000)
+            assert engine.vcpu.reg("x", 8) == 0
+            ((behind,),) = engine._compiler.library._returns.values()
+            counted = list[int]()
+            monkeypatch.setattr(engine._spots, "sample", lambda pc, *rest: counted.append(pc))
+            engine.vcpu.words[engine.layout.at["left_to"] // 8] = (BASE + behind) * left
+            engine._sample(BASE + behind)
+            assert counted == ([] if left else [BASE + behind])
         finally:
             side.close()

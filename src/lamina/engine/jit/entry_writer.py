@@ -1,10 +1,10 @@
 """How control comes into a region, as LLVM text: which entry it is, where the region lies, what is
 loaded from the state.
 
-A region that uses few registers keeps them in variables throughout: an entry loads those that may
-be read before they are written. Of others each block loads what it reads, when it reads it first:
-the host has too few registers for all, and whoever comes in for a few instructions does not wait
-for the rest. Base of the writer of regions.
+A region that uses few registers, or that control stays in, keeps them in variables throughout: an
+entry loads those that may be read before they are written. Of others each block loads what it
+reads, when it reads it first: the host has too few registers for all, and whoever comes in for a
+few instructions does not wait for the rest. Base of the writer of regions.
 """
 
 from lamina.base.bits import PAGE_SIZE

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from lamina.base.bits import U64, signed
 from lamina.engine.threaded.functions import REDISPATCH, mentions
-from lamina.engine.threaded.handlers import restartable
+from lamina.engine.threaded.handlers import ACCESSES, restartable
 from lamina.engine.threaded.hostfloat import HOST_INSTRUCTIONS
 from lamina.ir.graph import Block, Op, Routine
 from lamina.ir.softfloat import expand_floats
@@ -22,7 +22,6 @@ Place = tuple[str, int, int]
 
 # Operations after which a new dispatch must look at what changed.
 ENDING = REDISPATCH | {"exit"}
-MEMORY = frozenset(("load", "store", "rmw", "cas"))
 
 
 @dataclass(slots=True, frozen=True)
@@ -71,7 +70,7 @@ class Decoded:
     @property
     def touches(self) -> bool:
         """Whether it accesses memory."""
-        return mentions(self.routine, MEMORY)
+        return mentions(self.routine, ACCESSES)
 
     def to(self, distance: int) -> "Decoded":
         """The same, whose computed jump probably goes so far."""
@@ -238,7 +237,7 @@ def _registers(routine: Routine, files: dict[str, int]) -> tuple[int, int, int]:
 
 def _access(routine: Routine) -> Access | None:
     """The one access of an instruction, if its address is a register plus a constant."""
-    ops = [op for op in routine.body.walk() if op.name in ("load", "store", "rmw", "cas", "touch")]
+    ops = [op for op in routine.body.walk() if op.name in ACCESSES]
     if len(ops) != 1 or ops[0].name == "touch" or ops[0] not in routine.body.ops:
         return None
     address, distance = ops[0].args[0].op, 0

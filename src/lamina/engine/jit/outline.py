@@ -12,7 +12,6 @@ from typing import Protocol, Self
 from lamina.base.bits import U64, signed
 from lamina.engine.jit.flow import (
     ENDING,
-    MEMORY,
     Decoder,
     Place,
     always_leaves,
@@ -22,7 +21,7 @@ from lamina.engine.jit.flow import (
     uses,
 )
 from lamina.engine.threaded.functions import mentions
-from lamina.engine.threaded.handlers import static_jump
+from lamina.engine.threaded.handlers import ACCESSES, static_jump
 from lamina.ir.graph import Routine
 from lamina.ir.softfloat import expand_floats
 from lamina.isa.arch import Arch
@@ -159,7 +158,7 @@ def _form(routine: Routine | None, floating: frozenset[str]) -> _Form | None:
     link = None if falls else _link(routine)
     makes = _makes(routine) if falls else None
     by = _by(routine) if indirect and not ends else None
-    floats, touches = uses(routine, floating), mentions(routine, MEMORY)
+    floats, touches = uses(routine, floating), mentions(routine, ACCESSES)
     return _Form(falls, indirect, jump, makes, by, link, ends, floats, touches, ends and not here)
 
 

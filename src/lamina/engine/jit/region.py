@@ -72,10 +72,19 @@ class Region(Generic[T]):
         )
 
     @property
+    def behind_calls(self) -> list[int]:
+        """Where its returns are likely to go."""
+        members = self.members
+        return sorted(
+            o + m.length
+            for o, m in members.items()
+            if m.links and (m.target is not None or m.computed) and o + m.length in members
+        )
+
+    @property
     def returns(self) -> tuple[int, ...]:
         """Behind its calls, where control comes back to without an entry of its own."""
-        behind = (o + m.length for o, m in self.members.items() if m.links)
-        return tuple(sorted(o for o in behind if o in self.members and o not in self.entries))
+        return tuple(o for o in self.behind_calls if o not in self.entries)
 
 
 def _nowhere(call: int) -> list[int]:

@@ -80,9 +80,9 @@ class RegisterWriter(MemoryWriter):
         value = self.temp(f"load {kind}, ptr {pointer}{STATE}")
         self.out(f"store {kind} {value}, ptr {self.local(file, index)}")
 
-    def flush(self, kept: int = 0) -> None:
-        """Make registers in the state exact: those that were kept back, but for some."""
-        for file, index in self.named(self.dirty & ~kept):
+    def flush(self) -> None:
+        """Make the registers in the state exact: those that were kept back."""
+        for file, index in self.named(self.dirty):
             kind = self.local_type(file)
             value = self.temp(f"load {kind}, ptr {self.local(file, index)}")
             pointer = self.word_pointer(self.layout.file_base[file] + index)

@@ -1,9 +1,9 @@
 """The shape of a region: its basic blocks, its loops, and what is known at the start of each.
 
-Two analyses over the blocks: which registers may be read before they are written (an entry loads
-only these), and which of the region's pages have surely been checked (control that moves into
-another page must check that it is the one that was compiled). Small loops are set apart: in them
-registers are only written to the state where control leaves. Called by `writer`.
+Three analyses over the blocks: which registers may have been written but not stored to the state,
+which ones may be read before they are written (an entry loads only these), and which of the
+region's pages have surely been checked (control that moves into another page must check that it is
+the one that was compiled). Small loops are set apart. Called by `writer`.
 """
 
 from collections import Counter
@@ -53,34 +53,27 @@ def pages_of(offset: int, member: Decoded) -> frozenset[int]:
     return frozenset((offset >> PAGE_SHIFT, (offset + member.length - 1) >> PAGE_SHIFT))
 
 
-def returns_of(region: Region[Decoded]) -> list[int]:
-    """Behind calls inside the region: where its returns are likely to go."""
-    members = region.members
-    return sorted(
-        o + m.length
-        for o, m in members.items()
-        if m.links and (m.target is not None or m.computed) and o + m.length in members
-    )
-
-
 # The offsets of the blocks that all returns and all other computed jumps go through, behind all
 # others.
 RETURNS, JUMPS = 1 << 40, 1 << 41
 
 
 def parts_of(region: Region[Decoded], late: bool = False) -> dict[int, Part]:
-    """The blocks by first offset, in the order of their addresses, with both analyses done; the
+    """The blocks by first offset, in the order of their addresses, with all analyses done; the
     last ones are the empty blocks `RETURNS` and `JUMPS`, which send what has no static target to
-    where it goes. `late`: no register is stored before the region is left."""
+    where it goes. `late`: registers are stored where the region is left; else only small loops
+    keep back what they write."""
     parts = _cut(region)
     for part in parts.values():
         _link(region, part)
-    parts[RETURNS] = Part(RETURNS, [], frozenset(), returns_of(region))
+    parts[RETURNS] = Part(RETURNS, [], frozenset(), region.behind_calls)
     parts[JUMPS] = Part(JUMPS, [], frozenset(), list(dict.fromkeys(region.jumps)))
     _find_loops(region, parts, late)
     if late:
         _find_dirty(parts)
     for part in parts.values():
+        if part.loop is not None and not late:
+            part.dirty = part.loop.writes
         part.reads |= part.dirty  # to be stored where control leaves
     _find_live(parts)
     _find_known(region, parts)
@@ -148,8 +141,7 @@ def late_stores(parts: dict[int, Part]) -> int:
 
 
 def _find_loops(region: Region[Decoded], parts: dict[int, Part], late: bool) -> None:
-    """Set small loops apart, the largest that are small enough first. What they write is stored
-    where control leaves."""
+    """Set small loops apart, the largest that are small enough first."""
     before = predecessors(parts)
     found = []
     for part in parts.values():
@@ -176,7 +168,6 @@ def _find_loops(region: Region[Decoded], parts: dict[int, Part], late: bool) -> 
         loop = Loop(blocks, changes, uses, frozenset(base for base, _ in bases))
         for b in blocks:
             parts[b].loop = loop
-            parts[b].dirty = loop.writes
 
 
 def predecessors(parts: dict[int, Part]) -> dict[int, list[int]]:
@@ -208,8 +199,6 @@ def loop_blocks(
 
 def _find_dirty(parts: dict[int, Part]) -> None:
     """Which registers may have been written since the region was entered."""
-    for part in parts.values():
-        part.dirty = 0
     work = [first for first, part in parts.items() if part.changes]
     while work:
         part = parts[work.pop()]

@@ -14,8 +14,6 @@ FLOAT = 8  # instructions that one of floats counts for: a region gains so much 
 LONG = 25 * EVEN  # that need not be followed any further
 ENOUGH = 24  # visits that tell how long they are,
 ENOUGH_LONG = 3 * LONG  # or instructions of them all: what is this long takes long to follow
-
-
 STAYS = 5 * EVEN  # to load all registers where it begins, and store them where it ends, is little
 
 

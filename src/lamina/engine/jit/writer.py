@@ -259,21 +259,20 @@ class RegionWriter(EntryWriter):
             self.loop, self.dirty = edge.loop, edge.dirty
             self.open(label)
             after = self.parts.get(edge.target)
-            if after is None or after.loop is not edge.loop:
-                if edge.cycle is not None:
-                    self.sink(edge.cycle)
-                self.loop = None
+            leaves = after is None or after.loop is not edge.loop
+            if leaves and edge.cycle is not None:
+                self.sink(edge.cycle)
             if after is None:
                 self.dispatch(self.pc_of(edge.target))
                 continue
-            if after.loop is not edge.loop and not self.late:
+            if leaves and not self.late:
                 self.flush()
                 self.dirty = 0
             for page in edge.pages:
                 self._check_page(page, edge.target)
             if edge.back:
                 self.check_budget(self.pc_of(edge.target))
-            if after.loop is not edge.loop and not self.keeps:
+            if leaves and not self.keeps:
                 self.come_into(after)
             self.close(f"br label %o{edge.target}")
         for cycle in self.each_cycle():
@@ -442,7 +441,8 @@ class RegionWriter(EntryWriter):
         if by is None or not self.parts[by].successors:
             self.dispatch(target)
             return
-        self.flush(self.parts[by].dirty)
+        if self.parts[by].loop is not self.loop and not self.late:
+            self.flush()
         self.out(f"store i64 {target}, ptr %target.v")
         self.close(f"br label %o{by}")
 

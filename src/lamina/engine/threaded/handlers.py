@@ -10,7 +10,7 @@ from lamina.engine.threaded.layout import RECORD, ThreadedLayout
 from lamina.ir.graph import Block, Op, Routine, Value
 from lamina.isa.arch import Arch
 
-_ACCESSES = {"load", "store", "rmw", "cas", "touch"}
+ACCESSES = {"load", "store", "rmw", "cas", "touch"}
 _CHANGES = {"set", "reg.set", "store", "rmw", "cas", "phys.cas", "exit", "call", "notify"}
 _CHANGES |= REDISPATCH
 
@@ -223,7 +223,7 @@ def restartable(routine: Routine) -> bool:
 
 def _begins_again(op: Op) -> bool:
     """Whether an operation may be what sends an instruction to its slow handler."""
-    return op.name in _ACCESSES or bool(op.attrs.get("rare")) or _is_host_float(op)
+    return op.name in ACCESSES or bool(op.attrs.get("rare")) or _is_host_float(op)
 
 
 def _is_host_float(op: Op) -> bool:
