@@ -2,9 +2,17 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.threaded.onset import BOOT_INSTRUCTIONS, HOT, LOOK_SECONDS, Onset
-from lamina.engine.threaded.sampler import Sampler
+from lamina.engine.threaded.sampler import (
+    MAX_USELESS,
+    MAX_WEIGHT,
+    SECONDS_A_SAMPLE,
+    SHARE,
+    Sampler,
+)
 from lamina.engine.vcpu import REQUEST_SAMPLE, REQUEST_STOP
 
 
@@ -54,6 +62,33 @@ def test_looks_are_not_counted_more_often_than_they_tell_something() -> None:
     engine = Running()
     for _ in range(4 * (HOT - 1)):
         assert not asked(engine, LOOK_SECONDS / 4)
+
+
+def test_samples_come_so_seldom_that_they_take_little_of_the_time() -> None:
+    sampler = Sampler()
+    assert sampler.weight == 1
+    for _ in range(100):
+        sampler.took(0.0005)
+    assert sampler.weight * SECONDS_A_SAMPLE * SHARE == pytest.approx(0.0005, rel=0.2)
+    for _ in range(100):
+        sampler.took(1.0)  # on a host that is very busy
+    assert sampler.weight == MAX_WEIGHT
+    sampler.steady = True
+    assert sampler.weight == 1
+    sampler.steady = False
+    for _ in range(100):
+        sampler.took(0.00003)
+    assert sampler.weight == 1
+
+
+def test_useless_samples_come_less_often() -> None:
+    sampler = Sampler()
+    for _ in range(1000):
+        sampler.note(False)
+    assert sampler.weight == MAX_USELESS
+    for _ in range(1000):
+        sampler.note(True)
+    assert sampler.weight == 1
 
 
 def test_who_counts_samples_gets_them_from_the_start() -> None:

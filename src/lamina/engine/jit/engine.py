@@ -145,7 +145,9 @@ class JitEngine(ThreadedEngine):
         if self.asked:
             self._tiers[self._tier_at(pc)] += SAMPLER.weight
         self._sample(pc)
-        self._sample_seconds += time.perf_counter() - begun
+        took = time.perf_counter() - begun
+        self._sample_seconds += took
+        SAMPLER.took(took)
 
     def _sample(self, pc: int) -> None:
         self._leave_old_regions()

@@ -27,7 +27,7 @@ WORTH = 2.0
 FIRST_LOOK = 3  # samples
 RECURRING = 2  # samples that one in an earlier run counts for: what comes back will come again
 SMALL = 30  # instructions: no region is worth a look before one of these would be compiled
-OLD_ENOUGH, TOO_OLD = 4, 1000  # samples since a page's records were forgotten
+OLD_ENOUGH, TOO_OLD = 4, 1000  # times SECONDS_A_SAMPLE since a page's records were forgotten
 REFUSED = 4  # times as hot: when a region that was not worth it is looked at again, at the latest
 NEVER = 1 << 30
 SHORTEST = 32  # instructions of a region that has no loop
@@ -120,7 +120,7 @@ class HotSpots:
         self._before = before  # samples of a code page at an offset in earlier runs
         self._cost = cost  # seconds to compile so many instructions
         self._forgotten: dict[int, int] = {}  # when, by page
-        self._now = 0  # counts samples
+        self._now = 0  # counts samples by their weights
         self._eager = eager
         self._seen: dict[tuple[int, int], int] = {}
         self._due: dict[tuple[int, int], int] = {}  # the count at which to look
@@ -208,7 +208,7 @@ class HotSpots:
                 return None
             self._drop(covering)
             covering = None
-        self._now += 1
+        self._now += weight
         if not self._eager:
             least = max(FIRST_LOOK, int(samples_worth(self._cost(SMALL))))
             if count < self._due.get(key, least) or self._now < self._wait.get(key, 0):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol
 from weakref import WeakSet
 
@@ -20,7 +21,10 @@ from lamina.engine.vcpu import REQUEST_SAMPLE, REQUEST_STOP, VCpu
 SECONDS_A_SAMPLE = 0.004
 STEADY = 4  # samples in that time for who counts them
 FEW, MANY = 2, 40  # useful samples that make them come more often, useless ones less often
-MAX_WEIGHT = 4
+MAX_USELESS = 4  # the weight of samples that are useless but cost nothing
+SHARE = 0.02  # of a vCPU's time that samples may take
+MAX_WEIGHT = 16  # whatever they take
+LATELY = 8  # samples over which it is told what one takes
 IDLE_SECONDS = 0.02  # between looks whether a vCPU runs
 
 
@@ -66,19 +70,27 @@ class Sampled(Protocol):
 
 class Sampler:
     """Asks every running engine for a sample, again and again: the more often, the more of them
-    find something to do. `weight`: the time between samples, in SECONDS_A_SAMPLE. `steady`: it
-    stays 1, and there are more samples, because somebody counts them; of these only one in STEADY
-    is `due`, that is, for the engine itself."""
+    find something to do and the less time they take. `steady`: there are more samples, because
+    somebody counts them; of these only one in STEADY is `due`, that is, for the engine itself."""
 
     def __init__(self) -> None:
         self._engines: WeakSet[Sampled] = WeakSet()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()  # guards the two above
-        self.weight = 1
         self.steady = False
         self.due = True
         self._turn = 0
-        self._useful = self._useless = 0  # samples since the weight was changed
+        self._rest = 1  # what the weight is at least, by what samples find
+        self._useful = self._useless = 0  # samples since that was changed
+        self._cost = 0.0  # seconds that one takes, on average of the last ones
+
+    @property
+    def weight(self) -> int:
+        """The time between samples, in SECONDS_A_SAMPLE."""
+        if self.steady:
+            return 1
+        affordable = ceil(self._cost / (SHARE * SECONDS_A_SAMPLE))
+        return max(self._rest, min(affordable, MAX_WEIGHT))
 
     def add(self, engine: Sampled) -> None:
         """From now on, until the engine is gone. Cheap if it is known already."""
@@ -104,13 +116,17 @@ class Sampler:
             self._useful += 1
         else:
             self._useless += 1
-        if self._useful >= FEW or self.steady:
-            self.weight = 1 if self.steady else max(1, self.weight // 2)
+        if self._useful >= FEW:
+            self._rest = max(1, self._rest // 2)
         elif self._useless >= MANY:
-            self.weight = min(MAX_WEIGHT, self.weight * 2)
+            self._rest = min(MAX_USELESS, self._rest * 2)
         else:
             return
         self._useful = self._useless = 0
+
+    def took(self, seconds: float) -> None:
+        """What a sample has cost its vCPU. Called by all engines; a lost one does no harm."""
+        self._cost += (seconds - self._cost) / LATELY
 
     def _run(self) -> None:
         while True:
