@@ -32,7 +32,9 @@ from lamina.images.cache import cache_root
 
 BOARD = Path(__file__).with_name("board")
 COREMARK_SEEDS = "0x0 0x0 0x66"
-EMBENCH_SCALE, COREMARK_SCALE, DHRYSTONE_SCALE = 300, 3000, 3
+# Times that each is done: for QEMU some ten seconds, the shortest run that CoreMark's rules allow,
+# and on average the four that Embench is made for.
+COREMARK_SCALE, DHRYSTONE_SCALE, EMBENCH_SCALE = 30_000, 20, 2000
 OLD_C = ("-std=gnu89", "-w")  # what sources of 1988 need
 
 
@@ -67,9 +69,7 @@ def _dhrystone(folder: Path) -> Iterator[Program]:
     # Some are made to run a fixed number of times, whatever they are asked for.
     asks = [path for path in sorted(folder.rglob("dhry_1.c")) if b"scanf" in path.read_bytes()]
     for first in asks[-1:]:
-        check = (
-            "sed -n '/Final values/,/Microseconds/p' out | grep -v -e Ptr_Comp -e econds | cksum"
-        )
+        check = "grep -B1 'should be' out | grep -v -e Ptr_Comp -e '^--' | cksum"
         run = Application("echo {n}000000 | ./dhrystone > out", 1e6, check)
         sources = (first, first.with_name("dhry_2.c"))
         workload = Workload("dhrystone", SUITES, "iteration", DHRYSTONE_SCALE, run)
