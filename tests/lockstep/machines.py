@@ -38,7 +38,8 @@ def side(engine: MakeEngine, image: Image) -> Side:
 @contextmanager
 def nothing_compiled(alone: bool = False) -> Iterator[None]:
     """Optimising engines that run here know nothing of what was compiled before: so what they
-    do depends on the program only. `alone`: they compile as for a machine of one vCPU."""
+    do depends on the program only, and all that they form has to compile. `alone`: they compile as
+    for a machine of one vCPU."""
     with tempfile.TemporaryDirectory() as folder:
         store = CodeStore(Path(folder), 1 << 24)
         resolve = jit.runtime(RISCV64).resolve
@@ -47,6 +48,8 @@ def nothing_compiled(alone: bool = False) -> Iterator[None]:
         with mock.patch.object(jit, "compiler_service", lambda arch, alone: service):
             yield
         store.close()
+        found = service.statistics()
+        assert found.given_up or not found.refused, "a region does not compile"
 
 
 def disassemble(pc: int, bits: int) -> str:

@@ -1,21 +1,32 @@
 """What a sample tells of code that a compiled region was left to."""
 
 import pytest
-from bare import BASE, DATA, bare_side
+from bare import BASE, DATA, Tables, bare_side, satp
 from machines import nothing_compiled
+from test_jit_pairs import WINDOW
+from test_jit_spaces import SUPERVISOR, identity
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.jit.hotspots import PageOf, Spot
 
 
-def test_where_a_region_is_left_in_its_middle_one_without_shared_checks_takes_over(
+def test_where_a_region_is_left_in_its_middle_one_that_checks_two_pages_takes_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A loop whose accesses lie over the end of a page."""
+    """A loop whose accesses lie over the end of a page, behind which another lies in memory."""
+    tables = Tables()
+    root = tables.root()
+    identity(tables, root)
+    for i in range(2):
+        tables.map(root, WINDOW + i * PAGE_SIZE, DATA + 2 * i * PAGE_SIZE)
     body = f"""
-        li a0, {DATA + PAGE_SIZE - 4}
+        li t0, {satp(root)}
+        csrw satp, t0
+        sfence.vma
+        li a0, {WINDOW + PAGE_SIZE - 8}
         li s0, 300
+        {SUPERVISOR}
     1:  addi a6, a6, 1
         ld a3, 0(a0)
         ld a4, 8(a0)
@@ -24,7 +35,7 @@ def test_where_a_region_is_left_in_its_middle_one_without_shared_checks_takes_ov
         bnez s0, 1b
     """
     with nothing_compiled():
-        side = bare_side(EagerJitEngine, body)
+        side = bare_side(EagerJitEngine, body, tables)
         engine = side.engine
         assert isinstance(engine, EagerJitEngine)
         sample, found = engine._spots.sample, dict[int, Spot | None]()

@@ -64,11 +64,15 @@ def test_entries_are_in_no_group() -> None:
     assert list(groups_of(r, parts_of(r)[0], FILES)) == [4, 8]
 
 
-def test_a_region_without_groups_has_none() -> None:
-    r = region("nop\n ld a0, 0(sp)\n ld a1, 8(sp)\n ret")
+def test_groups_that_often_lie_over_the_end_of_a_page() -> None:
+    r = region("nop\n ld a0, 0(sp)\n lw a1, 8(sp)\n ld a2, 12(sp)\n lbu a3, 3(sp)\n ret")
     apart = Region(r.members, r.entries, r.pages, grouped=False)
-    assert len(groups_of(r, parts_of(r)[0], FILES)) == 2
-    assert groups_of(apart, parts_of(apart)[0], FILES) == {}
+    assert list(groups_of(r, parts_of(r)[0], FILES)) == [4, 8, 12, 16]
+    found = groups_of(apart, parts_of(apart)[0], FILES)
+    assert list(found) == [4, 8, 16]  # the third may lie in both pages
+    assert found[4].paired
+    assert found[4].align == 8
+    assert found[4].span == 12
 
 
 def test_atomics_are_in_no_group() -> None:

@@ -129,26 +129,63 @@ class AccessWriter(RegisterWriter):
         """A host pointer by the check of the access's group."""
         if not group.base:
             low = self.temp(f"add i64 {gva}, {group.low - distance}")
-            span, access = group.high - group.low, self.member.access
-            if access is not None and access.size == span and self._remembers(access):
-                addend = self._addend_in_loop(group, low, span)
+            access = self.member.access
+            if access is not None and access.size == group.span and self._remembers(access):
+                addend = self._addend_in_loop(group, low, group.span)
+                group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
             else:
-                last = self.temp(f"add i64 {low}, {span - 1}")
-                page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
-                addend = self.addend_of(group, low, page, self.aside())
-            group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
+                self._find_base(group, low)
+        base, offset = group.base, distance - group.low
+        if group.room and offset:
+            near = self.temp(f"icmp ult i64 {offset}, {group.room}")
+            base = self.temp(f"select i1 {near}, ptr {base}, ptr {group.beyond}")
         # At constant distances, so that LLVM sees what lies side by side.
-        return self.temp(f"getelementptr i8, ptr {group.base}, i64 {distance - group.low}")
+        return self.temp(f"getelementptr i8, ptr {base}, i64 {offset}")
+
+    def _find_base(self, group: Group, low: str) -> None:
+        """Look up where a group begins in the host, and where it goes on in a second page."""
+        last = self.temp(f"add i64 {low}, {group.span - 1}")
+        page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
+        entry = self.tlb_entry(self.data_tlb(), low)
+        tags = [self._tag(entry, write) for write in group.kinds]
+        addend = self._addend(entry)
+        here, apart, go = self.current, self.label("apart"), self.label("go")
+        self.branch(self._alike(tags, page), go, apart, (1, 0))
+        self.open(apart)
+        first = self.temp(f"and i64 {low}, {-PAGE_SIZE}")
+        other = self.tlb_entry(self.data_tlb(), last)
+        both = self._alike([self._tag(other, write) for write in group.kinds], page)
+        both = self.temp(f"and i1 {both}, {self._alike(tags, first)}")
+        second = self._addend(other)
+        if not group.paired:
+            same = self.temp(f"icmp eq ptr {addend}, {second}")
+        else:
+            of = self.temp(f"sub i64 {low}, {group.low}")
+            of = self.temp(f"and i64 {of}, {group.align - 1}")
+            same = self.temp(f"icmp eq i64 {of}, 0")
+            used = self.temp(f"and i64 {low}, {PAGE_SIZE - 1}")
+            room = self.temp(f"sub i64 {PAGE_SIZE}, {used}")
+        both = self.temp(f"and i1 {both}, {same}")
+        self.branch(both, go, self.aside(), (1, 0))
+        self.open(go)
+        if group.paired:
+            ways = f"[ {PAGE_SIZE}, %{here} ], [ {room}, %{apart} ]"
+            group.room = self.temp(f"phi i64 {ways}")
+            ways = f"[ {addend}, %{here} ], [ {second}, %{apart} ]"
+            beyond = self.temp(f"phi ptr {ways}")
+            group.beyond = self.temp(f"getelementptr i8, ptr {beyond}, i64 {low}")
+        group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
+
+    def _alike(self, tags: list[str], page: str) -> str:
+        """Whether all tags are a page's."""
+        found = [self.temp(f"icmp eq i64 {tag}, {page}") for tag in tags]
+        return found[0] if len(found) == 1 else self.temp(f"and i1 {found[0]}, {found[1]}")
 
     def addend_of(self, group: Group, low: str, page: str, other: str) -> str:
         """What leads to the host's addresses of a group in a page, if that is in the TLB; else go
         on at a label."""
         entry = self.tlb_entry(self.data_tlb(), low)
-        hits = [
-            self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
-            for write in [False] * group.reads + [True] * group.writes
-        ]
-        hit = hits[0] if len(hits) == 1 else self.temp(f"and i1 {hits[0]}, {hits[1]}")
+        hit = self._alike([self._tag(entry, write) for write in group.kinds], page)
         addend = self._addend(entry)
         go = self.label("go")
         self.branch(hit, go, other, (1, 0))

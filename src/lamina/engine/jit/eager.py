@@ -61,9 +61,10 @@ class EagerJitEngine(JitEngine):
         self.link_ready()
 
     def _submit(self, spot: Spot) -> None:
-        """Registers are held in all ways."""
+        """Registers are held, and accesses checked, in all ways."""
         if spot.region is not None:
-            spot.region.stays = len(spot.region.members) % 2 == 1
+            length = len(spot.region.members)
+            spot.region.stays, spot.region.grouped = length % 2 == 1, length % 4 < 2
         super()._submit(spot)
 
     def _view(self, page: int) -> PageView:

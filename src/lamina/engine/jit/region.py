@@ -49,7 +49,7 @@ Called = Callable[[int], list[int]]  # by a call's offset: where it went, as off
 @dataclass(slots=True)
 class Region(Generic[T]):
     """Instructions by offset; control comes in at `entries`, of which the first is the start.
-    `grouped`: neighbouring accesses share a check, which pays unless they lie across pages.
+    `grouped`: neighbouring accesses share a check that they are in one page; else in one of two.
     `stays`: control stays in it for so long that coming in may cost something.
     `alone`: the machine has one vCPU, so that nobody sees its accesses in between. `jumps`: where
     its computed jumps probably go. `cut`: where straight code goes on that had no room."""
