@@ -9,8 +9,8 @@ few instructions does not wait for the rest. Base of the writer of regions.
 
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.access_writer import NO_PAGE
+from lamina.engine.jit.counted_writer import CountedWriter
 from lamina.engine.jit.flow import Decoded
-from lamina.engine.jit.loop_writer import LoopWriter
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.register_writer import STATE
 from lamina.engine.jit.shape import Part
@@ -20,7 +20,7 @@ from lamina.ir.graph import Value
 FEW_REGISTERS = 14  # of a file: a region that uses no more keeps them in variables
 
 
-class EntryWriter(LoopWriter):
+class EntryWriter(CountedWriter):
     """The beginning of one region's function."""
 
     name: str

@@ -8,14 +8,16 @@ again. Where the top finds a page not in the TLB, or a pass that would lie in tw
 does the next passes. Base of the writer of regions.
 """
 
-from lamina.base.bits import PAGE_SIZE, U64
+from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.access_writer import AccessWriter
 from lamina.engine.jit.register_writer import STATE
 from lamina.engine.jit.strides import Cycle, Stride
+from lamina.engine.jit.sums import Sum
 from lamina.ir.graph import Op
 
 PATIENCE = 4  # passes until what was in vain is tried again
-LONGEST = 2000  # instructions between two looks at whether anybody wants attention
+LONGEST = 2000  # instructions between two looks at whether anybody wants attention,
+LONGEST_COUNTED = 16_000  # if they are quick
 
 
 class LoopWriter(AccessWriter):
@@ -53,7 +55,7 @@ class LoopWriter(AccessWriter):
         pointer = self.slot_pointer("pending")
         return self.temp(f"load atomic i64, ptr {pointer} monotonic, align 8{STATE}")
 
-    def _variable_of(self, cycle: Cycle, stride: Stride) -> str:
+    def variable_of(self, cycle: Cycle, stride: Stride) -> str:
         """The name of the variable for what leads to the host's addresses of a stride."""
         return f"%stride.{cycle.head}.{cycle.strides.index(stride)}"
 
@@ -62,7 +64,7 @@ class LoopWriter(AccessWriter):
         lines = [f"%limit.{cycle.head} = alloca i64", f"%again.{cycle.head} = alloca i64"]
         lines.append(f"store i64 {(1 << 63) - 1}, ptr %again.{cycle.head}")
         for stride in cycle.strides:
-            name = self._variable_of(cycle, stride)
+            name = self.variable_of(cycle, stride)
             lines += [f"{name} = alloca ptr", f"store ptr null, ptr {name}"]
         return lines
 
@@ -88,15 +90,20 @@ class LoopWriter(AccessWriter):
         self.declares.add("declare i64 @llvm.umin.i64(i64, i64)")
         self.declares.add("declare i64 @llvm.smax.i64(i64, i64)")
         passes = str(max(1, LONGEST // cycle.length))
+        if cycle.count is not None:
+            passes = str(max(1, LONGEST_COUNTED // cycle.length))
         for stride in cycle.strides:
             room = self._passes(cycle, stride)
             if room:
-                passes = self.temp(f"call i64 @llvm.umin.i64(i64 {passes}, i64 {room})")
+                passes = self.least(passes, room)
+        if cycle.count is not None:
+            margin = self.sum_of(cycle.count.margin)
+            more = self.temp(f"udiv i64 {margin}, {cycle.count.step}")
+            self.run_counted(cycle, self.least(passes, more))
         now = self.temp("load i64, ptr %bud")
         spent = self.temp(f"mul i64 {passes}, {cycle.length}")
         limit = self.temp(f"sub i64 {now}, {spent}")
-        least = self.pending()
-        limit = self.temp(f"call i64 @llvm.smax.i64(i64 {limit}, i64 {least})")
+        limit = self.temp(f"call i64 @llvm.smax.i64(i64 {limit}, i64 {self.pending()})")
         self.out(f"store i64 {limit}, ptr %limit.{head}")
         self.close(f"br label %free.{head}")
         self.open(f"vain.{head}")
@@ -105,10 +112,19 @@ class LoopWriter(AccessWriter):
         self.out(f"store i64 {again}, ptr %again.{head}")
         self.close(f"br label %o{head}")
 
+    def least(self, a: str, b: str) -> str:
+        """The smaller of two numbers without sign."""
+        return self.temp(f"call i64 @llvm.umin.i64(i64 {a}, i64 {b})")
+
+    def run_counted(self, cycle: Cycle, passes: str) -> None:
+        """Do so many passes of a loop that is counted, and go on with checks; or fall through, if
+        these are few."""
+        raise NotImplementedError
+
     def _passes(self, cycle: Cycle, stride: Stride) -> str:
         """How many passes stay in the page of a stride, which is looked up; "" for any number."""
         vain, group = f"vain.{cycle.head}", stride.group
-        low = self.temp(f"add i64 {self._sum(stride)}, {group.low}")
+        low = self.temp(f"add i64 {self.sum_of(Sum(stride.terms))}, {group.low}")
         last = self.temp(f"add i64 {low}, {group.high - group.low - 1}")
         differ = self.temp(f"xor i64 {low}, {last}")
         one, here = self.temp(f"icmp ult i64 {differ}, {PAGE_SIZE}"), self.label("one")
@@ -116,7 +132,7 @@ class LoopWriter(AccessWriter):
         self.open(here)
         page = self.temp(f"and i64 {last}, {-PAGE_SIZE}")
         addend = self.addend_of(group, low, page, vain)
-        self.out(f"store ptr {addend}, ptr {self._variable_of(cycle, stride)}")
+        self.out(f"store ptr {addend}, ptr {self.variable_of(cycle, stride)}")
         if stride.step == 0:
             return ""
         within = self.temp(f"and i64 {last if stride.step > 0 else low}, {PAGE_SIZE - 1}")
@@ -124,15 +140,17 @@ class LoopWriter(AccessWriter):
             within = self.temp(f"xor i64 {within}, {PAGE_SIZE - 1}")
         return self.temp(f"add i64 {self.temp(f'udiv i64 {within}, {abs(stride.step)}')}, 1")
 
-    def _sum(self, stride: Stride) -> str:
-        """What a stride's registers come to."""
+    def sum_of(self, of: Sum) -> str:
+        """What registers come to."""
         total = ""
-        for (file, index), times in stride.terms:
+        for (file, index), times in of.terms:
             value = self.temp(f"load i64, ptr {self.local(file, index)}")
             if times != 1:
-                value = self.temp(f"mul i64 {value}, {times & U64}")
+                value = self.temp(f"mul i64 {value}, {times}")
             total = self.temp(f"add i64 {total}, {value}") if total else value
-        return total or "0"
+        if of.constant and total:
+            return self.temp(f"add i64 {total}, {of.constant}")
+        return total or str(of.constant)
 
     def host(self, op: Op, write: bool, call: str) -> str:
         """A host pointer to what an operation accesses, if need be by a call of the runtime."""
@@ -143,6 +161,6 @@ class LoopWriter(AccessWriter):
         group, gva = stride.group, self.use(op.args[0])
         if not group.base:
             low = self.temp(f"add i64 {gva}, {group.low - distance}")
-            addend = self.temp(f"load ptr, ptr {self._variable_of(self.cycle, stride)}")
+            addend = self.temp(f"load ptr, ptr {self.variable_of(self.cycle, stride)}")
             group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
         return self.temp(f"getelementptr i8, ptr {group.base}, i64 {distance - group.low}")

@@ -83,10 +83,14 @@ class RegisterWriter(MemoryWriter):
     def flush(self) -> None:
         """Make the registers in the state exact: those that were kept back."""
         for file, index in self.named(self.dirty):
-            kind = self.local_type(file)
-            value = self.temp(f"load {kind}, ptr {self.local(file, index)}")
-            pointer = self.word_pointer(self.layout.file_base[file] + index)
-            self.out(f"store {kind} {value}, ptr {pointer}{STATE}")
+            self.store_register(file, index)
+
+    def store_register(self, file: str, index: int) -> None:
+        """From the variable to the state."""
+        kind = self.local_type(file)
+        value = self.temp(f"load {kind}, ptr {self.local(file, index)}")
+        pointer = self.word_pointer(self.layout.file_base[file] + index)
+        self.out(f"store {kind} {value}, ptr {pointer}{STATE}")
 
     def op_reg_get(self, op: Op) -> None:
         file, index = op.attrs["file"], int(self.use(op.args[0]))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from lamina.engine.jit.flow import Decoded
 from lamina.ir.ops import OPS
 
-_PLAIN = frozenset(("const", "reg.get", "reg.set", "zext", "sext", "trunc"))
+PLAIN = frozenset(("const", "reg.get", "reg.set", "zext", "sext", "trunc"))
 
 
 def sinkable(members: Sequence[Decoded], first: int) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ def _is_function(m: Decoded) -> bool:
     """Whether an instruction only makes one register of others."""
     plain = m.target is None and not m.indirect and m.falls and not m.ends
     one = m.changes == m.writes and m.changes.bit_count() == 1 and not m.changes & m.reads
-    pure = all(op.name in _PLAIN or OPS[op.name].pure for op in m.routine.body.walk())
+    pure = all(op.name in PLAIN or OPS[op.name].pure for op in m.routine.body.walk())
     return plain and one and pure
 
 

@@ -10,34 +10,17 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lamina.base.bits import U64, signed
+from lamina.engine.jit.counted import Count, count_of
 from lamina.engine.jit.flow import Decoded
 from lamina.engine.jit.groups import Group
 from lamina.engine.jit.region import Region
 from lamina.engine.jit.shape import Part, loop_blocks, predecessors
 from lamina.engine.jit.sinking import sinkable
-from lamina.ir.graph import Op, Value
+from lamina.engine.jit.sums import Register, Registers, Sum, change, execute
 
 MAX_INSTRUCTIONS = 80  # of such a loop: it is compiled twice
 MAX_STRIDES = 5  # each wants a register of the host's
 MAX_STEP = 1024  # bytes
-
-Register = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """Registers, as they are at the head of a loop, with factors, plus a constant; modulo 2^64."""
-
-    terms: tuple[tuple[Register, int], ...] = ()
-    constant: int = 0
-
-    def plus(self, other: "Sum", factor: int = 1) -> "Sum":
-        """This, and another so many times."""
-        found = dict(self.terms)
-        for register, times in other.terms:
-            found[register] = found.get(register, 0) + times * factor & U64
-        terms = tuple(sorted((r, times) for r, times in found.items() if times))
-        return Sum(terms, self.constant + other.constant * factor & U64)
 
 
 @dataclass(eq=False, slots=True)
@@ -54,13 +37,15 @@ class Stride:
 class Cycle:
     """A loop: its blocks from the head on, its instructions, its strides, and of which each
     instruction's access is, with the distance from its sum. `sunk`: the offsets of instructions
-    that can be done when a pass is over (`sinking`)."""
+    that can be done when a pass is over (`sinking`). `count`: how many passes it will do, if that
+    is known and it has no other way out."""
 
     parts: tuple[int, ...]
     length: int
     strides: list[Stride]
     accesses: dict[int, tuple[Stride, int]]
     sunk: tuple[int, ...] = ()
+    count: Count | None = None
 
     @property
     def head(self) -> int:
@@ -101,7 +86,7 @@ def _in_turn(parts: dict[int, Part], head: int, blocks: frozenset[int]) -> tuple
 
 def _cycle(region: Region[Decoded], parts: dict[int, Part], order: tuple[int, ...]) -> Cycle:
     offsets = [o for b in order for o in parts[b].offsets]
-    now: dict[Register, Sum | None] = {}  # that differ from the head's; None: not known
+    now: Registers = {}
     places: dict[int, Sum] = {}
     for offset in offsets:
         m = region.members[offset]
@@ -110,7 +95,7 @@ def _cycle(region: Region[Decoded], parts: dict[int, Part], order: tuple[int, ..
             at = now.get(base, Sum(((base, 1),)))
             if at is not None:
                 places[offset] = at.plus(Sum((), m.access.distance & U64))
-        _execute(m, now)
+        execute(m, now)
     strides: dict[tuple[tuple[Register, int], ...], Stride] = {}
     counts = Counter(place.terms for place in places.values())
     accesses = {}
@@ -128,52 +113,12 @@ def _cycle(region: Region[Decoded], parts: dict[int, Part], order: tuple[int, ..
     used = [s for s in strides.values() if s.group.count]
     members = [region.members[o] for o in offsets]
     sunk = tuple(offsets[i] for i in sinkable(members, len(parts[order[0]].offsets)))
-    return Cycle(order, len(offsets), used, accesses, sunk)
+    walked = {o for o in offsets if region.members[o].touches} == accesses.keys()
+    count = count_of(members, now) if walked and len(order) == 1 else None
+    return Cycle(order, len(offsets), used, accesses, sunk, count)
 
 
-def _step(terms: tuple[tuple[Register, int], ...], end: dict[Register, Sum | None]) -> int | None:
+def _step(terms: tuple[tuple[Register, int], ...], end: Registers) -> int | None:
     """What a pass adds to a sum, if that is a small constant."""
-    step = 0
-    for register, times in terms:
-        after = end.get(register, Sum(((register, 1),)))
-        if after is None or after.terms != ((register, 1),):
-            return None
-        step += after.constant * times
-    step = signed(step & U64, 64)
-    return step if abs(step) <= MAX_STEP else None
-
-
-def _execute(m: Decoded, now: dict[Register, Sum | None]) -> None:
-    """What an instruction does to registers."""
-    values: dict[int, Sum | None] = {}
-    surely = {id(op) for op in m.routine.body.ops}
-    for op in m.routine.body.walk():
-        if op.name == "reg.set":
-            register = op.attrs["file"], op.args[0].op.attrs["value"]
-            known = values.get(op.args[1].number) if id(op) in surely else None
-            now[register] = known
-        elif op.results:
-            values[op.results[0].number] = _value(op, values, now)
-
-
-def _value(op: Op, values: dict[int, Sum | None], now: dict[Register, Sum | None]) -> Sum | None:
-    """The result of an operation, if it is such a sum."""
-    if op.results[0].width != 64:
-        return None
-    if op.name == "const":
-        return Sum((), op.attrs["value"])
-    if op.name == "reg.get":
-        register = op.attrs["file"], op.args[0].op.attrs["value"]
-        return now.get(register, Sum(((register, 1),)))
-    if op.name not in ("add", "sub", "shl"):
-        return None
-
-    def known(value: Value) -> Sum | None:
-        return values.get(value.number)
-
-    a, b = known(op.args[0]), known(op.args[1])
-    if a is None or b is None:
-        return None
-    if op.name == "shl":
-        return None if b.terms or b.constant > 63 else Sum().plus(a, 1 << b.constant)
-    return a.plus(b, 1 if op.name == "add" else -1)
+    step = change(Sum(terms), end)
+    return step if step is not None and abs(step) <= MAX_STEP else None

@@ -27,7 +27,7 @@ from lamina.engine.jit.shape import (
 from lamina.engine.jit.strides import Cycle, cycles_of
 from lamina.engine.jit.switch import is_table, perfect_hash, turned
 from lamina.engine.jit.usual import rare_conditions
-from lamina.engine.llvm.lower import result_type, symbol
+from lamina.engine.llvm.lower import LOOPS, result_type, symbol
 from lamina.engine.threaded.layout import CONTENT_OFFSET, FETCH_ENTRY, ThreadedLayout
 from lamina.engine.threaded.region_ir import DECLARATIONS
 from lamina.ir.graph import Op, Routine, Variable
@@ -91,6 +91,7 @@ class RegionWriter(EntryWriter):
         self.prepare_registers()
         self.prepare_accesses()
         self.prepare_loops()
+        self.prepare_counted()
         self.name = name
         self.region = region
         self.alone = region.alone
@@ -203,7 +204,7 @@ class RegionWriter(EntryWriter):
             same = self.temp(f"icmp eq i64 {distance}, {offset}")
             self.branch(same, self._way(offset), other, (1, 0))
 
-    def _begin(self, offset: int) -> None:
+    def begin(self, offset: int) -> Decoded:
         """What is written now is an instruction's."""
         self.offset = offset
         self.member = self.region.members[offset]
@@ -213,17 +214,18 @@ class RegionWriter(EntryWriter):
         for v in self.routine.variables:
             self.head.append(f"{self.variable(v)} = alloca i{v.width}")
             self.out(f"store i{v.width} 0, ptr {self.variable(v)}")
+        return self.member
 
     def sink(self, cycle: Cycle) -> None:
         self.facts.forget()
         for offset in cycle.sunk:
-            self._begin(offset)
+            self.begin(offset)
             self.block(self.routine.body)
         self.facts.forget()
         self.offset = cycle.head
 
     def _instruction(self, offset: int) -> None:
-        self._begin(offset)
+        self.begin(offset)
         # An entry must get on: it has no way out before it has done something.
         rare = self.member.restartable and offset not in self.region.entries
         way = self.label("rare") if rare else ""
@@ -465,5 +467,9 @@ def region_module(name: str, region: Region[Decoded], arch: Arch, layout: Thread
     numbers.append(f"@contents = internal constant [{len(symbols)} x i64] [{cells}]")
     distances = ", ".join(f"i32 {e & -PAGE_SIZE}" for e in region.entries)
     numbers.append(f"@distances = internal constant [{len(region.entries)} x i32] [{distances}]")
-    parts = [RUNTIME, DECLARATIONS, *sorted(writer.declares), *numbers, text, METADATA]
+    declares = sorted(writer.declares)
+    parts = [RUNTIME, DECLARATIONS, *declares, *numbers, text, METADATA]
+    if writer.counted:
+        own = [d for d in declares if "@llvm." in d]
+        parts += [LOOPS, *own, *writer.counted, METADATA]
     return "\n".join(parts) + "\n"

@@ -12,6 +12,8 @@ from lamina.ir.graph import Block, Op, Routine, Value, Variable
 from lamina.ir.ops import OPS
 from lamina.isa.arch import StateLayout
 
+# Between the module of a region and the one of its loops that are functions of their own.
+LOOPS = "; loops, for the vectoriser"
 BINARY = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 COMPARE = ("eq", "ne", "ult", "ule", "slt", "sle")
 
