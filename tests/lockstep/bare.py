@@ -22,6 +22,7 @@ DATA = BASE + 0x4_0000
 LOG = BASE + 0x3_0000
 TABLES = BASE + 0x2_0000
 END = BASE + RAM  # nothing answers from here on
+WINDOW = 0x1_0000_0000  # guest-virtual, where nothing is: for pages of a test's own
 FULL = f.PTE_V | f.PTE_R | f.PTE_W | f.PTE_X | f.PTE_A | f.PTE_D
 
 FRAME = f"""
@@ -92,6 +93,13 @@ class Tables:
         index = gva >> PAGE_SHIFT & 511
         self.tables[table][index] = entry(gpa, flags)
         return table + 8 * index
+
+    def map_in_turn(self, root: int, count: int, broken: int) -> None:
+        """Pages of the window that may be accessed, and such without the flags `broken`, by turns;
+        in the host they lie the other way round."""
+        for i in range(count):
+            flags = FULL & ~(broken if i % 2 else 0)
+            self.map(root, WINDOW + i * PAGE_SIZE, DATA + (5 - i) * PAGE_SIZE, flags)
 
     def load(self, space: AddressSpace) -> None:
         for table, entries in self.tables.items():

@@ -1,22 +1,14 @@
 """Loops whose passes are counted before they begin, and done several at once: how they end, what
 registers are left, copies that overlap, accesses of all sizes, limits and traps."""
 
-import itertools
-import random
-
 import pytest
-from bare import DATA, Tables, bare_side, satp, traps
-from machines import nothing_compiled
-from stops import compare_stops
+from bare import DATA, WINDOW, Tables, satp
+from both import LENGTHS, check
 from test_jit_spaces import SUPERVISOR, identity
 
 from lamina.base.bits import PAGE_SIZE
-from lamina.engine.jit.eager import EagerJitEngine
-from lamina.engine.lockstep import compare
-from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.isa.riscv import fields as f
 
-LENGTHS = [(1,), (60, 1, 5), (3000, 7)]
 FILL = f"""
         li a0, {DATA}
         li a1, {DATA + 3 * PAGE_SIZE}
@@ -41,24 +33,11 @@ SUM = f"""
 """
 
 
-def check(body: str, lengths: tuple[int, ...], tables: Tables | None = None) -> tuple[int, int]:
-    """The traps, and s1, after both engines came to the end."""
-    with nothing_compiled():
-        a, b = bare_side(ThreadedEngine, body, tables), bare_side(EagerJitEngine, body, tables)
-        try:
-            assert not compare_stops(a, b, random.Random(6), 200_000, lengths)
-            assert not compare(a, b)
-            return traps(b), b.engine.vcpu.reg("x", 9)
-        finally:
-            a.close()
-            b.close()
-
-
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize(
     ("step", "limit", "branch"),
     [
-        *[(step, 1500, f"bltu a0, {b}") for step, b in itertools.product((1, 4, 7), ("a2",))],
+        *[(step, 1500, "bltu a0, a2") for step in (1, 4, 7)],
         (4, 1500, "bne a0, a2"),
         (-4, -1500, "bne a2, a0"),
         (-4, -1499, "bgtu a0, a2"),
@@ -148,18 +127,16 @@ def test_what_passes_compute(work: str, lengths: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("broken", [f.PTE_V, f.PTE_A, f.PTE_D, f.PTE_W])
 def test_pages_that_trap(broken: int, lengths: tuple[int, ...]) -> None:
     """Each other page; `bare` goes on behind the instruction that trapped."""
-    window, tables = 0x1_0000_0000, Tables()
+    tables = Tables()
     root = tables.root()
     identity(tables, root)
-    for i in range(4):
-        flags = 0xCF & ~(broken if i % 2 else 0)
-        tables.map(root, window + i * PAGE_SIZE, DATA + (5 - i) * PAGE_SIZE, flags)
+    tables.map_in_turn(root, 4, broken)
     body = f"""
         li t0, {satp(root)}
         csrw satp, t0
         sfence.vma
-        li a0, {window + 8}
-        li a2, {window + 3 * PAGE_SIZE + 408}
+        li a0, {WINDOW + 8}
+        li a2, {WINDOW + 3 * PAGE_SIZE + 408}
         {SUPERVISOR}
     1:  ld a3, 0(a0)
         add a3, a3, a0

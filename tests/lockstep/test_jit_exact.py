@@ -4,7 +4,7 @@ import random
 import sys
 
 import pytest
-from bare import DATA, END, Tables, bare_side, code, satp, traps
+from bare import DATA, END, WINDOW, Tables, bare_side, code, satp, traps
 from machines import MakeEngine, nothing_compiled
 from stops import compare_stops
 
@@ -322,15 +322,12 @@ def test_page_faults_in_loops_are_exact(broken: int) -> None:
     """Pages in turn that are fine and that are not, walked over by loops with groups."""
     tables = Tables()
     root = tables.root()
-    window = 0x1_0000_0000
-    for i in range(6):
-        flags = 0xCF & ~(broken if i % 2 else 0)
-        tables.map(root, window + i * PAGE_SIZE, DATA + (5 - i) * PAGE_SIZE, flags)
+    tables.map_in_turn(root, 6, broken)
     body = f"""
         li t0, {satp(root)}
         csrw satp, t0
         sfence.vma
-        li a0, {window + PAGE_SIZE - 128}
+        li a0, {WINDOW + PAGE_SIZE - 128}
         li a2, 40
         li t1, {f.MPRV | 1 << f.MPP_SHIFT}
         csrs mstatus, t1

@@ -1,9 +1,8 @@
 """What a sample tells of code that a compiled region was left to."""
 
 import pytest
-from bare import BASE, DATA, Tables, bare_side, satp
+from bare import BASE, DATA, WINDOW, Tables, bare_side, satp
 from machines import nothing_compiled
-from test_jit_pairs import WINDOW
 from test_jit_spaces import SUPERVISOR, identity
 
 from lamina.base.bits import PAGE_SIZE

@@ -4,7 +4,8 @@ to be forbidden, code that is written over, interrupts, limits."""
 import random
 
 import pytest
-from bare import BASE, DATA, RAM, Tables, bare_side, satp, traps
+from bare import BASE, DATA, RAM, WINDOW, Tables, bare_side, satp, traps
+from both import LENGTHS, check
 from machines import nothing_compiled
 from stops import compare_stops
 from test_jit_spaces import SUPERVISOR, identity
@@ -16,7 +17,6 @@ from lamina.engine.lockstep import compare
 from lamina.engine.threaded.engine import EXACT_MARGIN, ThreadedEngine
 from lamina.isa.riscv import fields as f
 
-WINDOW = 0x1_0000_0000
 SUMS_SO_FAR = """
     1:  ld a3, 0(a0)
         add a4, a4, a3
@@ -25,20 +25,6 @@ SUMS_SO_FAR = """
         addi a2, a2, -1
         bnez a2, 1b
 """
-LENGTHS = [(1,), (60, 1, 5), (3000, 7)]
-
-
-def check(body: str, lengths: tuple[int, ...], tables: Tables | None = None) -> tuple[int, int]:
-    """The traps, and s1, after both engines came to the end."""
-    with nothing_compiled():
-        a, b = bare_side(ThreadedEngine, body, tables), bare_side(EagerJitEngine, body, tables)
-        try:
-            assert not compare_stops(a, b, random.Random(6), 200_000, lengths)
-            assert not compare(a, b)
-            return traps(b), b.engine.vcpu.reg("x", 9)
-        finally:
-            a.close()
-            b.close()
 
 
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
@@ -51,9 +37,7 @@ def test_a_loop_comes_to_pages_that_are_not_as_the_last(
     tables = Tables()
     root = tables.root()
     identity(tables, root)
-    for i in range(4):
-        flags = 0xCF & ~(broken if i % 2 else 0)
-        tables.map(root, WINDOW + i * PAGE_SIZE, DATA + (5 - i) * PAGE_SIZE, flags)
+    tables.map_in_turn(root, 4, broken)
     passes = 3 * PAGE_SIZE // abs(step)
     start = WINDOW + 64 if step > 0 else WINDOW + 4 * PAGE_SIZE - 64
     body = f"""

@@ -1,35 +1,13 @@
 """Accesses that share a check and lie over the end of a page: pages that follow each other in the
 host and such that do not, addresses that are no multiples, pages that trap."""
 
-import random
-
 import pytest
-from bare import DATA, Tables, bare_side, satp, traps
-from machines import nothing_compiled
-from stops import compare_stops
+from bare import DATA, FULL, WINDOW, Tables, satp
+from both import LENGTHS, check
 from test_jit_spaces import SUPERVISOR, identity
 
 from lamina.base.bits import PAGE_SIZE
-from lamina.engine.jit.eager import EagerJitEngine
-from lamina.engine.lockstep import compare
-from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.isa.riscv import fields as f
-
-WINDOW = 0x1_0000_0000
-LENGTHS = [(1,), (60, 1, 5), (3000, 7)]
-
-
-def check(body: str, lengths: tuple[int, ...], tables: Tables) -> int:
-    """The traps, after both engines came to the end with the same state and memory."""
-    with nothing_compiled():
-        a, b = bare_side(ThreadedEngine, body, tables), bare_side(EagerJitEngine, body, tables)
-        try:
-            assert not compare_stops(a, b, random.Random(6), 200_000, lengths)
-            assert not compare(a, b)
-            return traps(b)
-        finally:
-            a.close()
-            b.close()
 
 
 @pytest.mark.parametrize("apart", [1, 2, -1], ids=["following", "with a gap", "the other way"])
@@ -60,7 +38,7 @@ def test_accesses_over_the_end_of_a_page(step: int, more: int, apart: int) -> No
         bnez s0, 1b
     """
     for lengths in LENGTHS:
-        assert check(start(body), lengths, tables(apart)) == 0
+        assert check(start(body), lengths, tables(apart))[0] == 0
 
 
 @pytest.mark.parametrize("broken", [f.PTE_V, f.PTE_A, f.PTE_D, f.PTE_W])
@@ -82,7 +60,7 @@ def test_one_of_the_two_traps(which: int, more: int, broken: int) -> None:
         bnez s0, 1b
     """
     for lengths in LENGTHS:
-        assert check(start(body), lengths, tables(2, which, broken)) > 0
+        assert check(start(body), lengths, tables(2, which, broken))[0] > 0
 
 
 def tables(apart: int, which: int = -1, broken: int = 0) -> Tables:
@@ -91,7 +69,7 @@ def tables(apart: int, which: int = -1, broken: int = 0) -> Tables:
     root = made.root()
     identity(made, root)
     for i in range(2):
-        flags = 0xCF & ~(broken if i == which else 0)
+        flags = FULL & ~(broken if i == which else 0)
         made.map(root, WINDOW + i * PAGE_SIZE, DATA + (3 + apart * i) * PAGE_SIZE, flags)
     return made
 

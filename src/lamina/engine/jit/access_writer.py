@@ -131,7 +131,7 @@ class AccessWriter(RegisterWriter):
             low = self.temp(f"add i64 {gva}, {group.low - distance}")
             access = self.member.access
             if access is not None and access.size == group.span and self._remembers(access):
-                addend = self._addend_in_loop(group, low, group.span)
+                addend = self._addend_in_loop(group, low)
                 group.base = self.temp(f"getelementptr i8, ptr {addend}, i64 {low}")
             else:
                 self._find_base(group, low)
@@ -192,10 +192,10 @@ class AccessWriter(RegisterWriter):
         self.open(go)
         return addend
 
-    def _addend_in_loop(self, group: Group, low: str, span: int) -> str:
+    def _addend_in_loop(self, group: Group, low: str) -> str:
         """The same for a word that is read and written, by way of the page that was found last."""
         name = self._last("r" * group.reads + "w" * group.writes)
-        page = self._page(low, span)
+        page = self._page(low, group.span)
         same = self.temp(f"icmp eq i64 {page}, {self.temp(f'load i64, ptr {name}.page')}")
         look, end = self.label("look"), self.label("there")
         self.branch(same, end, look, (1, 0))

@@ -34,12 +34,13 @@ class CountedWriter(LoopWriter):
         room = self.temp(f"udiv i64 {ahead}, {cycle.length}")
         passes = self.least(passes, room)
         enough = self.temp(f"icmp uge i64 {passes}, {LEAST}")
-        name, go, few = f'@"counted.{cycle.head}"', self.label("counted"), self.label("few")
+        go, few = self.label("counted"), self.label("few")
         self.branch(enough, go, few)
         self.open(go)
         self.flush()
         names = [self.variable_of(cycle, stride) for stride in cycle.strides]
         bases = "".join(f", ptr {self.temp(f'load ptr, ptr {n}')}" for n in names)
+        name = f'@"counted.{cycle.head}"'
         self.out(f"call void {name}(ptr %s, i64 {passes}{bases})")
         self.declares.add(f"declare dso_local void {name}(ptr, i64{', ptr' * len(names)})")
         for file, index in self.named(self.parts[cycle.head].changes):
@@ -48,11 +49,11 @@ class CountedWriter(LoopWriter):
         spent = self.temp(f"mul i64 {passes}, {cycle.length}")
         self.out(f"store i64 {self.temp(f'sub i64 {now}, {spent}')}, ptr %bud")
         self.close(f"br label %checked.{cycle.head}")
-        self._write(cycle)
+        self._write(name, cycle, names)
         self.open(few)
 
-    def _write(self, cycle: Cycle) -> None:
-        """The function of a loop."""
+    def _write(self, name: str, cycle: Cycle, bases: list[str]) -> None:
+        """The function of a loop, by the names of the variables for its strides."""
         part = self.parts[cycle.head]
         outer = self.lines, self.registers, self.dirty
         self.lines, self.registers, self.cycle = [], set(), cycle
@@ -70,18 +71,17 @@ class CountedWriter(LoopWriter):
         self.close("ret void")
         body, used = self.lines, sorted(self.registers)
         self.lines, self.closed = [], False
-        names = [self.variable_of(cycle, stride) for stride in cycle.strides]
-        for name in names:
-            self.out(f"{name} = alloca ptr")
-            self.out(f"store ptr {name}.p, ptr {name}")
+        for base in bases:
+            self.out(f"{base} = alloca ptr")
+            self.out(f"store ptr {base}.p, ptr {base}")
         self.out("%left = alloca i64")
         self.out("store i64 %passes, ptr %left")
         for file, index in used:
             self.out(f"{self.local(file, index)} = alloca {self.local_type(file)}")
             self.load_register(file, index)
         self.close("br label %pass")
-        bases = "".join(f", ptr {name}.p" for name in names)
-        head = f'define void @"counted.{cycle.head}"(ptr %s, i64 %passes{bases}) nounwind'
+        arguments = "".join(f", ptr {base}.p" for base in bases)
+        head = f"define void {name}(ptr %s, i64 %passes{arguments}) nounwind"
         attributes = '"no-builtins" "prefer-vector-width"="256"'
         lines = [f"{head} {attributes} {{", "entry:", *self.lines, *body, "}"]
         self.counted.append("\n".join(lines))

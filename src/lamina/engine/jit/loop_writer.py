@@ -5,7 +5,8 @@ control goes to a block, the *top*, that finds the page of each stride, and how 
 these pages and in the budget: as a *limit*, down to which the budget may fall. The second one
 compares the budget with that limit, once a pass, and its accesses check nothing; then comes the top
 again. Where the top finds a page not in the TLB, or a pass that would lie in two, the checked loop
-does the next passes. Base of the writer of regions.
+does the next passes. Many passes of a loop that is counted are done at once instead
+(`counted_writer`). Base of the writer of regions.
 """
 
 from lamina.base.bits import PAGE_SIZE
@@ -17,7 +18,7 @@ from lamina.ir.graph import Op
 
 PATIENCE = 4  # passes until what was in vain is tried again
 LONGEST = 2000  # instructions between two looks at whether anybody wants attention,
-LONGEST_COUNTED = 16_000  # if they are quick
+LONGEST_COUNTED = 16_000  # and in loops that are counted, which are quicker
 
 
 class LoopWriter(AccessWriter):
@@ -89,9 +90,8 @@ class LoopWriter(AccessWriter):
         self.check_budget(self.pc_of(head))
         self.declares.add("declare i64 @llvm.umin.i64(i64, i64)")
         self.declares.add("declare i64 @llvm.smax.i64(i64, i64)")
-        passes = str(max(1, LONGEST // cycle.length))
-        if cycle.count is not None:
-            passes = str(max(1, LONGEST_COUNTED // cycle.length))
+        longest = LONGEST if cycle.count is None else LONGEST_COUNTED
+        passes = str(max(1, longest // cycle.length))
         for stride in cycle.strides:
             room = self._passes(cycle, stride)
             if room:
@@ -125,7 +125,7 @@ class LoopWriter(AccessWriter):
         """How many passes stay in the page of a stride, which is looked up; "" for any number."""
         vain, group = f"vain.{cycle.head}", stride.group
         low = self.temp(f"add i64 {self.sum_of(Sum(stride.terms))}, {group.low}")
-        last = self.temp(f"add i64 {low}, {group.high - group.low - 1}")
+        last = self.temp(f"add i64 {low}, {group.span - 1}")
         differ = self.temp(f"xor i64 {low}, {last}")
         one, here = self.temp(f"icmp ult i64 {differ}, {PAGE_SIZE}"), self.label("one")
         self.branch(one, here, vain, (1, 0))

@@ -80,7 +80,7 @@ class Sampler:
         self.steady = False
         self.due = True
         self._turn = 0
-        self._rest = 1  # what the weight is at least, by what samples find
+        self._least = 1  # what the weight is at least, by what samples find
         self._useful = self._useless = 0  # samples since that was changed
         self._cost = 0.0  # seconds that one takes, on average of the last ones
 
@@ -90,7 +90,7 @@ class Sampler:
         if self.steady:
             return 1
         affordable = ceil(self._cost / (SHARE * SECONDS_A_SAMPLE))
-        return max(self._rest, min(affordable, MAX_WEIGHT))
+        return max(self._least, min(affordable, MAX_WEIGHT))
 
     def add(self, engine: Sampled) -> None:
         """From now on, until the engine is gone. Cheap if it is known already."""
@@ -117,9 +117,9 @@ class Sampler:
         else:
             self._useless += 1
         if self._useful >= FEW:
-            self._rest = max(1, self._rest // 2)
+            self._least = max(1, self._least // 2)
         elif self._useless >= MANY:
-            self._rest = min(MAX_USELESS, self._rest * 2)
+            self._least = min(MAX_USELESS, self._least * 2)
         else:
             return
         self._useful = self._useless = 0
