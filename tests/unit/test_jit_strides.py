@@ -103,3 +103,13 @@ def test_what_is_too_far_away_is_checked_as_elsewhere() -> None:
     assert len(cycle.accesses) < 3
     (stride,) = cycle.strides
     assert stride.group.high - stride.group.low <= 2048 + 8
+
+
+def test_a_pass_that_may_begin_in_its_middle_leaves_nothing_to_its_end() -> None:
+    """What comes in there may hold another value in a register that a whole pass computes."""
+    loop = "1: srli a3, a1, 8\n ld a4, 0(a0)\n beqz a4, 2f\n addi a0, a0, 8\n bne a0, a2, 1b"
+    found = region(f"{loop}\n 2: ret")
+    for more, sunk in (((), (0,)), ((12,), ())):
+        found.entries = (*found.entries, *more)
+        (cycle,) = dict.fromkeys(cycles_of(found, parts_of(found)).values())
+        assert cycle.sunk == sunk

@@ -112,7 +112,9 @@ def _cycle(region: Region[Decoded], parts: dict[int, Part], order: tuple[int, ..
             accesses[offset] = (stride, distance)
     used = [s for s in strides.values() if s.group.count]
     members = [region.members[o] for o in offsets]
-    sunk = tuple(offsets[i] for i in sinkable(members, len(parts[order[0]].offsets)))
+    sunk: tuple[int, ...] = ()
+    if not any(b in region.entries for b in order[1:]):  # a pass that began there has not done it
+        sunk = tuple(offsets[i] for i in sinkable(members, len(parts[order[0]].offsets)))
     walked = {o for o in offsets if region.members[o].touches} == accesses.keys()
     count = count_of(members, now) if walked and len(order) == 1 else None
     return Cycle(order, len(offsets), used, accesses, sunk, count)
