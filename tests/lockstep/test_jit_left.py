@@ -10,7 +10,7 @@ from lamina.engine.jit.eager import EagerJitEngine
 from lamina.engine.jit.hotspots import PageOf, Spot
 
 
-def test_where_a_region_is_left_in_its_middle_one_that_checks_two_pages_takes_over(
+def test_where_a_region_is_left_in_its_middle_another_takes_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A loop whose accesses lie over the end of a page, behind which another lies in memory."""
@@ -43,7 +43,7 @@ def test_where_a_region_is_left_in_its_middle_one_that_checks_two_pages_takes_ov
             spot = sample(pc, page_of, weight, middle)
             if middle:
                 found.setdefault(pc, spot)
-                assert spot is None or (spot.region is not None and not spot.region.grouped)
+                assert spot is None or spot.takes_over
             return spot
 
         monkeypatch.setattr(engine._spots, "sample", note)

@@ -105,6 +105,50 @@ def test_a_region_is_found_by_its_pages_entries(store: CodeStore) -> None:
     assert one.at(99) == []
 
 
+def test_what_is_inside_of_regions_is_known(store: CodeStore) -> None:
+    one, r = library(store), region(LOOP)
+    (content,) = numbers(one, r).values()
+    assert one.inside(content) == 0
+    one.add(r, {0: content}, IMAGE)
+    assert one.inside(content) == sum(1 << o // 2 for o in r.members)
+    assert one.inside(content, stays=True) == 0
+    one.add(Region(r.members, r.entries, r.pages, stays=True), {0: content}, IMAGE)
+    assert one.inside(content, stays=True) == one.inside(content)
+
+
+def test_a_region_has_a_twin_and_is_led_into_before_it(store: CodeStore) -> None:
+    r = region(LOOP)
+    pairs = Region(r.members, r.entries, r.pages, grouped=False)
+    for first, second in ((r, pairs), (pairs, r)):
+        store.clear()
+        one = library(store)
+        contents = numbers(one, r)
+        a = one.add(first, contents, IMAGE)
+        assert a is not None
+        assert one.twin(a) is None
+        b = one.add(second, contents, IMAGE)
+        assert b is not None
+        assert (one.twin(a), one.twin(b)) == (b, a)
+        assert [c.grouped for c in one.at(contents[0])] == [False, True]  # the last one is entered
+        other = library(store)
+        (_, kept) = other.at(other.number(r.pages[0]))
+        twin = other.twin(kept)
+        assert twin is not None
+        assert kept.grouped and not twin.grouped
+
+
+def test_what_guesses_no_pages_where_that_is_wrong_is_led_into_last(store: CodeStore) -> None:
+    r = region(LOOP)
+    scattered = Region(r.members, r.entries, r.pages, scattered=(4,))
+    one = library(store)
+    contents = numbers(one, r)
+    for form in (scattered, r, Region(r.members, r.entries, r.pages, grouped=False)):
+        assert one.add(form, contents, IMAGE) is not None
+    for known in (one, library(store)):
+        kinds = [(c.grouped, c.about.scattered) for c in known.at(known.number(r.pages[0]))]
+        assert kinds == [(False, ()), (True, ()), (True, (4,))]
+
+
 def test_another_process_finds_it_on_disk(store: CodeStore) -> None:
     r = region(LOOP)
     keep(store, r)
@@ -147,24 +191,42 @@ def _damaged(image: CodeImage, about: bytes) -> CodeImage:
     return CodeImage(image.text[: image.symbols[ABOUT]] + about, image.symbols, image.relocations)
 
 
+def _about(
+    pages: object = None,
+    entries: object = (0,),
+    returns: object = (),
+    members: object = (0,),
+    jumps: object = (),
+    scattered: object = (),
+) -> bytes:
+    pages = {"0": "00" * 32} if pages is None else pages
+    lists = entries, returns, members, jumps, scattered
+    return json.dumps([pages, *lists, True, False]).encode()
+
+
 DESCRIPTIONS = {
     "none": b"{",
     "text": b"\xff\xfe",
     "a number": b"7",
     "too short": b"[{}, [0]]",
-    "no pages": b'[{}, [0], true, ""]',
-    "no entries": b'[{"0": ""}, [], true, ""]',
-    "entries of a kind": b'[{"0": ""}, ["0"], true, ""]',
-    "entries elsewhere": b'[{"0": ""}, [4096], true, ""]',
-    "entries as a number": b'[{"0": ""}, 3, true, ""]',
-    "pages of a kind": b'[["0"], [0], true, ""]',
-    "pages by name": b'[{"x": ""}, [0], true, ""]',
+    "no pages": _about({}),
+    "no entries": _about(entries=[]),
+    "entries of a kind": _about(entries=["0"]),
+    "entries elsewhere": _about(entries=[4096]),
+    "entries as a number": _about(entries=3),
+    "pages of a kind": _about(["0"]),
+    "pages by name": _about({"x": ""}),
+    "pages far away": _about({"0": "", str(1 << 40): ""}),
     "deep": b"[" * 100_000,
-    "many entries": json.dumps([{"0": ""}, [0] * 1000, [], True, ""]).encode(),
-    "many pages": json.dumps([{str(i): "" for i in range(99)}, [0], [], True, ""]).encode(),
-    "many returns": json.dumps([{"0": ""}, [0], [0] * 2000, True, ""]).encode(),
-    "a return elsewhere": json.dumps([{"0": ""}, [0], [1 << 12], True, ""]).encode(),
-    "another region's": json.dumps([{"0": "00" * 32}, [0], [], True, "00"]).encode(),
+    "many entries": _about(entries=[0] * 1000),
+    "many pages": _about({str(i): "" for i in range(99)}),
+    "many returns": _about(returns=[0] * 2000),
+    "many instructions": _about(members=[0] * 2000),
+    "a return elsewhere": _about(returns=[1 << 12]),
+    "an instruction elsewhere": _about(members=[0, -2]),
+    "a jump elsewhere": _about(jumps=[1 << 12]),
+    "a scattered access elsewhere": _about(scattered=[1 << 12]),
+    "another region's": _about(),
 }
 
 

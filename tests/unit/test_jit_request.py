@@ -11,7 +11,7 @@ from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, MAX_STRAIGHT, Regio
 from lamina.engine.jit.request import decode, encode
 
 LOOP = "li a0, 3\n 1: addi a0, a0, -1\n sd a0, 0(sp)\n sd a0, 8(sp)\n bnez a0, 1b\n ret"
-HEAD = struct.calcsize("<HHHHBBB")
+HEAD = struct.calcsize("<HHHHHBBB")
 
 
 @pytest.mark.parametrize("at", [0, PAGE_SIZE - 8, PAGE_SIZE - 6])
@@ -32,6 +32,15 @@ def test_where_computed_jumps_go_comes_too() -> None:
     assert decode(DECODER, encode(r)).jumps == r.jumps
     r.jumps = (0, 2)
     with pytest.raises(CodeError, match="jump"):
+        decode(DECODER, encode(r))
+
+
+def test_scattered_accesses_come_too() -> None:
+    r = region(LOOP)
+    r.scattered = (8, 12)
+    assert decode(DECODER, encode(r)).scattered == r.scattered
+    r.scattered = (8, 2)
+    with pytest.raises(CodeError, match="scattered"):
         decode(DECODER, encode(r))
 
 

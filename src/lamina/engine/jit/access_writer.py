@@ -8,8 +8,10 @@ is found holds until the region is left. Base of the writer of regions.
 """
 
 from lamina.base.bits import PAGE_SIZE
-from lamina.engine.jit.flow import Access
+from lamina.engine.jit.flow import Access, Decoded
 from lamina.engine.jit.groups import Group
+from lamina.engine.jit.guesses import guess_numbers
+from lamina.engine.jit.region import Region
 from lamina.engine.jit.register_writer import RAM, STATE, TLB, RegisterWriter
 from lamina.ir.graph import Op
 
@@ -21,6 +23,8 @@ class AccessWriter(RegisterWriter):
 
     ram_metadata = RAM
     offset: int  # of the instruction being written
+    name: str
+    region: Region[Decoded]
     alone = False  # one vCPU only: atomic is what is in the right order
 
     def prepare_accesses(self) -> None:
@@ -29,6 +33,7 @@ class AccessWriter(RegisterWriter):
         self.within: tuple[Group, dict[int, int]] | None = None  # of the instruction
         self.recent: dict[str, None] = {}  # names of the variables for pages that were found last
         self.leaves = False
+        self._guesses: dict[int, int] = {}  # the number of each access that may guess wrong
 
     def where(self, size: int) -> str:
         """The arguments that tell the runtime which instruction this is."""
@@ -88,7 +93,19 @@ class AccessWriter(RegisterWriter):
 
     def _remembers(self, access: Access) -> bool:
         """Whether the page that was found last by its base register is remembered."""
-        return self.loop is not None and (access.file, access.index) in self.loop.bases
+        if self.loop is None or self.offset in self.region.scattered:
+            return False
+        return (access.file, access.index) in self.loop.bases
+
+    def _guessed_wrong(self) -> None:
+        """On the way where it is another page than that."""
+        if not self._guesses:
+            self._guesses = guess_numbers(self.region.members)
+        at = self.engine.guesses + 8 * self._guesses[self.offset]
+        count = self.temp(f"getelementptr inbounds i8, ptr %s, i64 {at}")
+        more = self.temp(f"add i64 {self.temp(f'load i64, ptr {count}{STATE}')}, 1")
+        self.out(f"store i64 {more}, ptr {count}{STATE}")
+        self.out(f'store ptr @"{self.name}", ptr {self.engine_word("guessed_from")}{STATE}')
 
     def _last(self, kinds: str) -> str:
         """The name of the variables for the page that was found last by the base register of the
@@ -111,6 +128,7 @@ class AccessWriter(RegisterWriter):
         miss, end = self.label("miss"), self.label("there")
         self.branch(same, end, look, (1, 0))
         self.open(look)
+        self._guessed_wrong()
         entry = self.tlb_entry(self.data_tlb(), gva)
         hit = self.temp(f"icmp eq i64 {self._tag(entry, write)}, {page}")
         self.branch(hit, new, miss, (1, 0))
@@ -166,6 +184,8 @@ class AccessWriter(RegisterWriter):
             used = self.temp(f"and i64 {low}, {PAGE_SIZE - 1}")
             room = self.temp(f"sub i64 {PAGE_SIZE}, {used}")
         both = self.temp(f"and i1 {both}, {same}")
+        if group.paired:
+            self.out(f"store i64 1, ptr {self.engine_word('apart')}{STATE}")
         self.branch(both, go, self.aside(), (1, 0))
         self.open(go)
         if group.paired:
@@ -200,6 +220,7 @@ class AccessWriter(RegisterWriter):
         look, end = self.label("look"), self.label("there")
         self.branch(same, end, look, (1, 0))
         self.open(look)
+        self._guessed_wrong()
         addend = self.addend_of(group, low, page, self.aside())
         self.out(f"store i64 {page}, ptr {name}.page")
         self.out(f"store ptr {addend}, ptr {name}.base")

@@ -61,10 +61,12 @@ class EagerJitEngine(JitEngine):
         self.link_ready()
 
     def _submit(self, spot: Spot) -> None:
-        """Registers are held, and accesses checked, in all ways."""
+        """Registers are held, and accesses checked and their pages guessed, in all ways."""
         if spot.region is not None:
             length = len(spot.region.members)
             spot.region.stays, spot.region.grouped = length % 2 == 1, length % 4 < 2
+            accesses = [o for o, m in spot.region.members.items() if m.touches]
+            spot.region.scattered = tuple(accesses[:: length % 3]) if length % 3 else ()
         super()._submit(spot)
 
     def _view(self, page: int) -> PageView:

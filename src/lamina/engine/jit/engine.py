@@ -22,6 +22,7 @@ from lamina.engine.threaded.engine import ThreadedEngine
 from lamina.engine.threaded.layout import (
     CODE_PAGE,
     CONTENT_OFFSET,
+    GUESSES,
     PAGE_RECORDS,
     RECORD,
 )
@@ -30,8 +31,10 @@ from lamina.engine.vcpu import REQUEST_SAMPLE, VCpu
 from lamina.isa.arch import Arch
 
 if TYPE_CHECKING:  # what regions need is imported at the first sample: no boot waits for it
+    from lamina.engine.jit.forms import Forms
     from lamina.engine.jit.hotspots import HotSpots, Spot
-    from lamina.engine.jit.library import Compiled
+    from lamina.engine.jit.library import About, Compiled, RegionLibrary
+    from lamina.engine.jit.outline import Step
     from lamina.engine.jit.region import PageView
     from lamina.engine.jit.service import CompilerService
     from lamina.engine.jit.trial import Trials
@@ -60,6 +63,7 @@ class JitEngine(ThreadedEngine):
         self._sample_seconds = 0.0
         self._tiers: Counter[str] = Counter()  # samples, by what the record there leads to
         self._alone = False  # until it is known to be
+        self._retired = 0  # instructions, when wrong guesses were looked at last
         self._service: CompilerService | None = None  # from the first sample on
         super().__init__(arch, index, space, on_notify)
         self._ready: deque[tuple[Spot, Compiled, int]] = deque()  # with its generation
@@ -95,6 +99,12 @@ class JitEngine(ThreadedEngine):
 
         return Trials(self)
 
+    @cached_property
+    def _forms(self) -> "Forms":
+        from lamina.engine.jit.forms import Forms
+
+        return Forms(self)
+
     def set_peers(self, vcpus: list[VCpu]) -> None:
         super().set_peers(vcpus)
         self._alone = len(vcpus) == 1
@@ -120,6 +130,7 @@ class JitEngine(ThreadedEngine):
         if self._service is not None:
             self._spots.clear()
             self._trials.clear()
+            self._forms.clear()
         super()._empty_arena()
 
     def statistics(self) -> EngineStatistics:
@@ -155,6 +166,9 @@ class JitEngine(ThreadedEngine):
         self._compiler.look_again()
         self._look_at_new_pages()
         self._trials.look()
+        if not self.eager and self._forms.look(SAMPLER.weight):
+            SAMPLER.note(True)
+            return
         page = self._page_of(pc >> PAGE_SHIFT)
         linked = page == 0 or self._is_linked(page, pc % PAGE_SIZE)
         if linked:
@@ -181,7 +195,13 @@ class JitEngine(ThreadedEngine):
             self._compiler.heat.add(self._digest(page), pc % PAGE_SIZE, SAMPLER.weight)
         if spot is None or spot.region is None:
             return
-        if self.eager or not spot.region.grouped:  # which takes over from one that was good enough
+        if spot.takes_over:
+            region = spot.region
+            start = region.entries[0]
+            content = self._content(spot.pages[start >> PAGE_SHIFT])
+            stays = self._compiler.library.inside(content, stays=True)
+            region.stays = stays >> start % PAGE_SIZE // 2 & 1 != 0
+        if self.eager or spot.takes_over:
             self._submit(spot)
         else:
             self._trials.add(spot)
@@ -280,6 +300,7 @@ class JitEngine(ThreadedEngine):
         self._ready.clear()
         self._spots.clear()
         self._trials.clear()
+        self._forms.clear()
         self._regions_of = generation
         mine = [e for e in SAMPLER.running() if isinstance(e, JitEngine)]
         others = (e._regions_of for e in mine if e._service is self._service)
@@ -370,7 +391,12 @@ class JitEngine(ThreadedEngine):
         from lamina.engine.jit.region import PageView
 
         words, first = self._arena_words, (page - self._arena_start) // 4
-        return PageView(self._source(page), lambda offset: words[first + offset * 2] != 0)
+        inside = self._compiler.library.inside(self._content(page))
+
+        def ran(offset: int) -> bool:  # what is in a region already may leave no trace
+            return words[first + offset * 2] != 0 or inside >> offset // 2 & 1 != 0
+
+        return PageView(self._source(page), ran)
 
     def _is_linked(self, page: int, offset: int) -> bool:
         address = self._leads_to(page, offset)
@@ -389,7 +415,66 @@ class JitEngine(ThreadedEngine):
         baseline = page and self._is_baseline(self._leads_to(page, offset))
         return "baseline" if baseline else "threaded"
 
-    def _region_at(self, pc: int) -> RegionSeen | None:
+    # -- other forms of regions -------------------------------------------------------------------
+    @property
+    def library(self) -> "RegionLibrary":
+        """For `forms`, as what follows."""
+        return self._compiler.library
+
+    def left_from(self) -> tuple[int, int]:
+        words, at = self.vcpu.words, self.layout.at
+        middle = self._left()[1]
+        address = int(words[at["left_from"] // 8]) if middle else 0
+        return address, int(words[at["left_page"] // 8]) >> PAGE_SHIFT
+
+    def found_apart(self) -> bool:
+        at = self.layout.at["apart"] // 8
+        found = int(self.vcpu.words[at])
+        self.vcpu.words[at] = 0
+        return found != 0
+
+    def region_here(self) -> "tuple[Compiled, int] | None":
+        found = self._compiled_at(self.vcpu.pc)
+        return None if found is None else (found[0], found[1] >> PAGE_SHIFT)
+
+    def worth(self, region: "Compiled") -> float:
+        from lamina.engine.jit.hotspots import samples_worth
+
+        return samples_worth(self._compiler.cost(len(region.about.members)))
+
+    def lead_into(self, region: "Compiled", first: int) -> None:
+        for number, content in region.contents.items():
+            page = self._page_of(first + number)
+            if page and self._content(page) == content:
+                self._lead(page, content, region)
+
+    def compile_as(self, about: "About", first: int, heat: int) -> None:
+        pages = self._pages_of(about, first)
+        spot = self._spots.again(about, pages, heat) if pages else None
+        if spot is not None:
+            self._submit(spot)
+
+    def members_of(self, region: "Compiled", first: int) -> "dict[int, Step]":
+        pages = self._pages_of(region.about, first)
+        return self._spots.steps_of(region.about, pages) if pages else {}
+
+    def wrong_guesses(self) -> tuple[int, list[int], int]:
+        words, at = self.vcpu.words, self.layout.guesses // 8
+        counts = words[at : at + GUESSES].tolist()
+        if any(counts):
+            words[at : at + GUESSES] = memoryview(bytes(8 * GUESSES)).cast("Q")
+        retired = self.vcpu.icount - self._retired
+        self._retired = self.vcpu.icount
+        return int(words[self.layout.at["guessed_from"] // 8]), counts, retired
+
+    def _pages_of(self, about: "About", first: int) -> dict[int, int]:
+        """The code pages of a region, by distance; none, if other code lies there."""
+        pages = {number: self._page_of(first + number) for number in about.pages}
+        same = (page and self._digest(page) == about.pages[n] for n, page in pages.items())
+        return pages if all(same) else {}
+
+    def _compiled_at(self, pc: int) -> "tuple[Compiled, int] | None":
+        """The region that begins at an address, and the address of its page 0."""
         page, offset = self._page_of(pc >> PAGE_SHIFT), pc % PAGE_SIZE
         if page == 0 or not self._is_linked(page, offset):
             return None
@@ -397,5 +482,11 @@ class JitEngine(ThreadedEngine):
         region = self._compiler.library.by_address.get(self._decode + self._arena_words[first])
         if region is None:
             return None
-        entry = region.entries[self._arena_words[first + 2]]
-        return RegionSeen(pc - entry + region.entries[0] & U64, region.code_bytes)
+        return region, pc - region.entries[self._arena_words[first + 2]] & U64
+
+    def _region_at(self, pc: int) -> RegionSeen | None:
+        found = self._compiled_at(pc)
+        if found is None:
+            return None
+        region, first = found
+        return RegionSeen(first + region.entries[0] & U64, region.code_bytes)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
+from lamina.engine.jit.library import About
 from lamina.engine.jit.outline import OutlineDecoder, Step
 from lamina.engine.jit.region import (
     MAX_LENGTH,
@@ -31,8 +32,6 @@ OLD_ENOUGH, TOO_OLD = 4, 1000  # times SECONDS_A_SAMPLE since a page's records w
 REFUSED = 4  # times as hot: when a region that was not worth it is looked at again, at the latest
 NEVER = 1 << 30
 SHORTEST = 32  # instructions of a region that has no loop
-LONG_RUN = 120  # instructions in a row that are none of a small loop
-OFTEN = 0.3  # of them access memory: shared checks are worth a region
 MAX_CALLS = 4096  # of which the bytes are remembered
 MAX_STEPS = 200  # pages of which the instructions are remembered
 MAX_CALLED = 8  # places that a call by a pointer is remembered to go to
@@ -49,46 +48,23 @@ PageOf = Callable[[int], int]  # the address of a code page by its guest page nu
 def is_worth_entering(region: Region[Step]) -> bool:
     """Whether a region gains more than it costs to come into it and out again, which takes as long
     as some ten instructions of baseline code."""
-    return (region.loops or len(region.members) >= SHORTEST) and not is_unrolled(region)
-
-
-def is_unrolled(region: Region[Step]) -> bool:
-    """Whether most of a region is long straight code without floats and with few accesses to
-    memory: baseline code holds registers as well there, and is shorter."""
-    long = 0
-    for run in _straight(region):
-        if len(run) >= LONG_RUN and sum(m.touches for m in run) < OFTEN * len(run):
-            long += len(run)
-    return 2 * long > len(region.members)
-
-
-def _straight(region: Region[Step]) -> Iterator[list[Step]]:
-    """What is neither a jump nor to do with floats, one behind the other."""
-    run, behind = list[Step](), -1
-    for offset in sorted(region.members):
-        m = region.members[offset]
-        breaks = m.target is not None or m.indirect or m.floats or not m.falls
-        if breaks or offset != behind:
-            yield run
-            run = []
-        if not breaks:
-            run.append(m)
-        behind = offset + m.length
-    yield run
+    return region.loops or len(region.members) >= SHORTEST
 
 
 @dataclass(eq=False, slots=True)
 class Spot:
     """A region to be compiled, and the code pages that it was made from, by distance. `heat`: the
     samples of its instructions so far; `done`: it is compiled, or will never be; `again`: so many
-    samples have it looked at again, as it was not worth compiling. `covers`: which half-words of
-    each code page begin its instructions, as bits."""
+    samples have it looked at again, as it was not worth compiling; `takes_over`: from one that was
+    good enough, but left in its middle. `covers`: which half-words of each code page begin its
+    instructions, as bits."""
 
     region: Region[Step] | None  # None when it is done
     pages: dict[int, int]
     heat: int
     done: bool = False
     again: int = NEVER
+    takes_over: bool = False
     covers: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,6 +105,7 @@ class HotSpots:
         # Where calls by a pointer went, by the code page and offset of the call: the code page, its
         # distance in guest pages, the offset.
         self._called: dict[tuple[int, int], dict[tuple[int, int, int], None]] = {}
+        self._moved: set[tuple[int, int]] = set()  # where no region begins, but at the loop's head
         self._steps: dict[bytes, dict[int, Step | None]] = {}  # by a page's bytes
         self._calls: dict[bytes, Step | None] = {}  # the call that some bytes end with
 
@@ -140,6 +117,7 @@ class HotSpots:
         self._spots.clear()
         self._forgotten.clear()
         self._called.clear()
+        self._moved.clear()
 
     def note_call(self, pc: int, back: int, page_of: PageOf) -> None:
         """The vCPU was seen at an address, with another in a register for return addresses: if a
@@ -209,6 +187,8 @@ class HotSpots:
             self._drop(covering)
             covering = None
         self._now += weight
+        if key in self._moved and not middle:
+            return None
         if not self._eager:
             least = max(FIRST_LOOK, int(samples_worth(self._cost(SMALL))))
             if count < self._due.get(key, least) or self._now < self._wait.get(key, 0):
@@ -237,6 +217,16 @@ class HotSpots:
         if region is None:
             self._due[key] = NEVER
             return None
+        head = None if middle else region.head()
+        if head is not None:  # it is the same loop from there, and one entry less
+            begun, first, pages = pages, first + (head >> PAGE_SHIFT), {}
+            whole = form_region(self._decoder, find, head % PAGE_SIZE, called)
+            if whole is not None and offset - (head & -PAGE_SIZE) in whole.members:
+                region = whole
+                if self._eager:  # which would come back here at each sample
+                    self._moved.add(key)
+            else:
+                first, pages = pc >> PAGE_SHIFT, begun
         places = [(pages[o >> PAGE_SHIFT], o % PAGE_SIZE) for o in region.members]
         if not (self._eager or is_worth_entering(region)):
             self._due.update(dict.fromkeys(places, NEVER))
@@ -258,14 +248,36 @@ class HotSpots:
             key_rest = (rest, region.cut % PAGE_SIZE)
             self._seen[key_rest] = self._seen.get(key_rest, 0) + heat
         self._due[key] = 8 * count  # in case that it gets lost with its page
-        # Where a region was left in its middle, shared checks of accesses seem to fail. What takes
-        # over is all of it again: control would go from one to the other at each entry.
-        region.grouped = covering is None and not middle
+        # Where a region was left in its middle, what takes over is all of it again: control would
+        # go from one to the other at each entry.
+        takes_over = covering is not None or middle
         pages = {n: pages[n] for n in {o >> PAGE_SHIFT for o in region.members} | {*region.pages}}
-        spot = Spot(region, pages, heat)
+        spot = Spot(region, pages, heat, takes_over=takes_over)
         for covered in spot.covers:
             self._spots.setdefault(covered, []).append(spot)
         return spot
+
+    def steps_of(self, about: About, pages: dict[int, int]) -> dict[int, Step]:
+        """The instructions of a region, from code pages by distance; none, if one is missing."""
+        sources = {number: self._view(page).source for number, page in pages.items()}
+        steps: dict[int, Step] = {}
+        for offset in about.members:
+            decode, length = self._decoder.decode, self._decoder.arch.insn_length
+            step = instruction_at(decode, length, sources.get, offset)
+            if step is None:
+                return {}
+            steps[offset] = step
+        return {offset: settled(offset, step, steps.get) for offset, step in steps.items()}
+
+    def again(self, about: About, pages: dict[int, int], heat: int) -> Spot | None:
+        """What is described as a region, from code pages by distance, to be compiled."""
+        steps = self.steps_of(about, pages)
+        if not steps:
+            return None
+        region = Region(steps, about.entries, {}, about.grouped, about.stays)
+        region.pages = {number: self._view(page).source for number, page in pages.items()}
+        region.jumps, region.scattered = about.jumps, about.scattered
+        return Spot(region, pages, heat)
 
     def _put_off(self, places: list[tuple[int, int]], samples: list[int], times: float) -> None:
         """The region that begins at any of these is about the same: to form it takes as long as

@@ -13,7 +13,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lamina.base.bits import PAGE_SHIFT, PAGE_SIZE
 from lamina.base.errors import CodeError
@@ -22,7 +22,7 @@ from lamina.engine.code.image import CodeImage
 from lamina.engine.code.perf_map import perf_map
 from lamina.engine.code.store import CodeStore
 from lamina.engine.jit.outline import Step
-from lamina.engine.jit.region import MAX_ENTRIES, MAX_PAGES, Region
+from lamina.engine.jit.region import MAX_DISTANCE, MAX_ENTRIES, MAX_PAGES, Region
 from lamina.engine.jit.request import ENTRY
 from lamina.engine.threaded.layout import MAX_REGION
 
@@ -39,11 +39,17 @@ class Compiled:
     """A region in memory: `entries` as offsets, `contents` the numbers of its pages by distance.
     It is given up when the library is of another generation."""
 
+    about: "About"
     generation: int
     address: int
     entries: tuple[int, ...]
     contents: dict[int, int]
     code_bytes: int
+
+    @property
+    def grouped(self) -> bool:
+        """As `Region.grouped`."""
+        return self.about.grouped
 
     def entries_in(self, content: int) -> Iterator[tuple[int, int]]:
         """(number, offset in the page) of each entry in pages with these contents."""
@@ -53,33 +59,41 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
-class _About:
-    """A region's description: pages' digests by distance, entries, where control comes back to in
-    its middle, whether accesses are grouped, a digest of which instructions it has, of where its
-    computed jumps go and of whether it keeps registers."""
+class About:
+    """A region's description: pages' digests by distance; as offsets its entries, where control
+    comes back to in its middle, its instructions, where its computed jumps go and which accesses
+    are scattered; whether accesses are grouped, and whether it keeps registers."""
 
     pages: dict[int, str]
     entries: tuple[int, ...]
     returns: tuple[int, ...]
+    members: tuple[int, ...]
+    jumps: tuple[int, ...]
+    scattered: tuple[int, ...]
     grouped: bool
-    members: str
+    stays: bool
 
     def encode(self) -> bytes:
+        """As it is kept behind the code."""
         pages = {str(n): digest for n, digest in sorted(self.pages.items())}
-        parts = [pages, self.entries, self.returns, self.grouped, self.members]
-        return json.dumps(parts).encode()
+        places = [self.entries, self.returns, self.members, self.jumps, self.scattered]
+        return json.dumps([pages, *places, self.grouped, self.stays]).encode()
 
     @classmethod
-    def decode(cls, raw: bytes) -> "_About":
+    def decode(cls, raw: bytes) -> "About":
+        """What was kept; CodeError if that is none."""
         try:
-            pages, entries, returns, grouped, members = json.loads(raw)
+            pages, *lists, grouped, stays = json.loads(raw)
             digests = {int(n): str(digest) for n, digest in pages.items()}
-            about = cls(digests, tuple(entries), tuple(returns), bool(grouped), str(members))
-            places = [*entries, *returns]
+            entries, returns, members, jumps, scattered = map(tuple, lists)
+            kinds = bool(grouped), bool(stays)
+            about = cls(digests, entries, returns, members, jumps, scattered, *kinds)
+            places = [*entries, *returns, *members, *jumps, *scattered]
             whole = all(isinstance(o, int) and o >> PAGE_SHIFT in about.pages for o in places)
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CodeError(f"a region without a description: {error}") from None
-        limits = len(returns) <= MAX_REGION and len(about.pages) <= MAX_PAGES + 1
+        limits = len(returns) <= MAX_REGION >= len(members) and len(about.pages) <= MAX_PAGES + 1
+        limits = limits and all(abs(n) < MAX_DISTANCE for n in about.pages)
         if not (whole and limits and 0 < len(entries) <= MAX_ENTRIES):
             raise CodeError("a region's description is not of a region")
         return about
@@ -97,6 +111,8 @@ class RegionLibrary:
         self._digests: list[str] = [""]
         self._at: dict[int, list[Compiled]] = {}
         self._returns: dict[int, set[int]] = {}  # by contents: `Region.returns`
+        self._inside: dict[int, int] = {}  # by contents: instructions of regions, as bits
+        self._staying: dict[int, int] = {}  # the same of regions that control stays in
         self.by_address: dict[int, Compiled] = {}
         self.from_disk = self.code_bytes = 0  # regions that were loaded, bytes of all
         self._known: set[str] = set()
@@ -136,6 +152,11 @@ class RegionLibrary:
         entry there."""
         return offset in self._returns.get(number, ())
 
+    def inside(self, number: int, stays: bool = False) -> int:
+        """Which half-words of a page begin an instruction of a region, as bits; `stays`: of one
+        that control stays in."""
+        return (self._staying if stays else self._inside).get(number, 0)
+
     def key(self, region: Region[Step], contents: dict[int, int]) -> str:
         """What tells this very region from all others."""
         with self._lock:
@@ -144,6 +165,11 @@ class RegionLibrary:
     def compiled(self, key: str) -> Compiled | None:
         """The region of a key, if it is in memory."""
         return self._compiled.get(key)
+
+    def twin(self, compiled: Compiled) -> Compiled | None:
+        """The same region with accesses grouped the other way, if it is in memory."""
+        about = replace(compiled.about, grouped=not compiled.grouped)
+        return self._compiled.get(self._key(about))
 
     def knows(self, region: Region[Step], contents: dict[int, int]) -> bool:
         """Whether this very region was compiled, or is being compiled; from now on it is."""
@@ -187,17 +213,16 @@ class RegionLibrary:
             self._digests.append(digest)
         return number
 
-    def _about(self, region: Region[Step], contents: dict[int, int]) -> _About:
+    def _about(self, region: Region[Step], contents: dict[int, int]) -> About:
         pages = {n: self._digests[number] for n, number in contents.items()}
-        which = (*region.members, "to", *region.jumps, region.stays)
-        members = self._hash(" ".join(map(str, which)))
-        return _About(pages, region.entries, region.returns, region.grouped, members)
+        places = region.entries, region.returns, tuple(region.members), region.jumps
+        return About(pages, *places, region.scattered, region.grouped, region.stays)
 
     def _prefix(self, digest: str) -> str:
         """The first half of the keys of regions that start in a page."""
         return self._hash(f"{self._version} {digest}")
 
-    def _key(self, about: _About) -> str:
+    def _key(self, about: About) -> str:
         start = about.pages[about.entries[0] >> PAGE_SHIFT]
         return self._prefix(start) + self._hash(about.encode().decode())
 
@@ -211,7 +236,7 @@ class RegionLibrary:
             if image is None or key in self._known:
                 continue
             try:
-                about = _About.decode(image.text[image.symbols.get(ABOUT, len(image.text)) :])
+                about = About.decode(image.text[image.symbols.get(ABOUT, len(image.text)) :])
                 if self._key(about) != key:
                     raise CodeError("a region is not the one that its key names")
                 self.from_disk += self._place(about, image) is not None
@@ -229,13 +254,15 @@ class RegionLibrary:
         self._placed, self._bytes = [], 0
         self._at.clear()
         self._returns.clear()
+        self._inside.clear()
+        self._staying.clear()
         self.by_address.clear()
         self._known.clear()
         self._compiled.clear()
         for kept in self._store.scan():
             self._kept.setdefault(kept.key[:HALF], []).append(kept.key)
 
-    def _place(self, about: _About, image: CodeImage) -> Compiled | None:
+    def _place(self, about: About, image: CodeImage) -> Compiled | None:
         contents = {n: self._number(digest) for n, digest in about.pages.items()}
         pages = {f"{CONTENT}{n}": number for n, number in contents.items()}
 
@@ -255,14 +282,22 @@ class RegionLibrary:
         self._placed.append(placed)
         self._bytes += placed.size
         where, start = placed.address_of(ENTRY), about.entries[0]
-        compiled = Compiled(self.generation, where, about.entries, contents, placed.size)
+        compiled = Compiled(about, self.generation, where, about.entries, contents, placed.size)
         self.by_address[where] = compiled
         name = f"guest {about.pages[start >> PAGE_SHIFT][:12]}+{start % PAGE_SIZE:#x}"
         perf_map().add(placed.address, placed.size, name)
         self.code_bytes += compiled.code_bytes
         self._compiled[self._key(about)] = compiled
         for number in {contents[e >> PAGE_SHIFT] for e in about.entries}:
+            # The last one is entered: what has pairs only where the other was left for it.
             self._at.setdefault(number, []).append(compiled)
+            self._at[number].sort(key=lambda c: (c.grouped, len(c.about.scattered)))
+        for member in about.members:
+            number = contents[member >> PAGE_SHIFT]
+            bit = 1 << member % PAGE_SIZE // 2
+            self._inside[number] = self._inside.get(number, 0) | bit
+            if about.stays:
+                self._staying[number] = self._staying.get(number, 0) | bit
         for behind in about.returns:
             number = contents[behind >> PAGE_SHIFT]
             self._returns.setdefault(number, set()).add(behind % PAGE_SIZE)

@@ -52,7 +52,8 @@ class Region(Generic[T]):
     `grouped`: neighbouring accesses share a check that they are in one page; else in one of two.
     `stays`: control stays in it for so long that coming in may cost something.
     `alone`: the machine has one vCPU, so that nobody sees its accesses in between. `jumps`: where
-    its computed jumps probably go. `cut`: where straight code goes on that had no room."""
+    its computed jumps probably go. `cut`: where straight code goes on that had no room.
+    `scattered`: accesses whose page is another one than the last most of the time."""
 
     members: dict[int, T]
     entries: tuple[int, ...]
@@ -62,6 +63,7 @@ class Region(Generic[T]):
     alone: bool = False
     jumps: tuple[int, ...] = ()
     cut: int | None = None
+    scattered: tuple[int, ...] = ()
 
     @property
     def loops(self) -> bool:
@@ -83,8 +85,23 @@ class Region(Generic[T]):
 
     @property
     def returns(self) -> tuple[int, ...]:
-        """Behind its calls, where control comes back to without an entry of its own."""
-        return tuple(o for o in self.behind_calls if o not in self.entries)
+        """Where it may be left to in its middle for a sample, without an entry there: behind calls,
+        and where it jumps back."""
+        members = self.members
+        back = (o + m.target for o, m in members.items() if m.target is not None and m.target <= 0)
+        places = dict.fromkeys((*self.behind_calls, *sorted(back)))
+        return tuple(o for o in places if o in members and o not in self.entries)
+
+    def head(self) -> int | None:
+        """The loop's head, if the region begins in the middle of a loop that lies in two pages: at
+        an instruction that only the last one of the page before leads to."""
+        start, members = self.entries[0], self.members
+        before = ((o, m) for o, m in members.items() if o >> PAGE_SHIFT < start >> PAGE_SHIFT)
+        falls = any(m.falls and o + m.length == start for o, m in before)
+        back = {o + m.target for o, m in members.items() if m.target is not None and m.target <= 0}
+        if not falls or start in back or start in self.jumps:
+            return None
+        return max((o for o in back if o < start and o in members), default=None)
 
 
 def _nowhere(call: int) -> list[int]:
@@ -129,8 +146,9 @@ class _Former:
         members = self._members
         if start not in members or self._crosses(start):
             return None
+        heads = self._heads(start)
         for offset, m in members.items():
-            if m.target is not None and (m.target <= 0 or m.links):
+            if m.target is not None and (m.links or offset + m.target in heads):
                 self._entries.setdefault(offset + m.target)
             outside = m.target is None or offset + m.target not in members
             if (m.links and outside) or m.ends or _only_comes_back(m):
@@ -143,6 +161,27 @@ class _Former:
         entries = entries[:MAX_ENTRIES]
         cut = None if self._cut in members else self._cut
         return Region(members, tuple(entries), pages, jumps=self._probable(start), cut=cut)
+
+    def _heads(self, start: int) -> set[int]:
+        """Where loops begin, as control comes to them from the start: each cycle has one of these.
+        An entry in its middle would make it a loop that LLVM does not take for one."""
+        heads, done, path, work = set[int](), set[int](), set[int](), [(start, False)]
+        while work:
+            offset, over = work.pop()
+            if over:
+                path.discard(offset)
+                continue
+            if offset in done or offset not in self._members:
+                continue
+            done.add(offset)
+            path.add(offset)
+            work.append((offset, True))
+            for after in ways_on(offset, self._members[offset]):
+                if after in path:
+                    heads.add(after)
+                else:
+                    work.append((after, False))
+        return heads
 
     def _probable(self, start: int) -> tuple[int, ...]:
         """Where the region's computed jumps and calls probably go."""

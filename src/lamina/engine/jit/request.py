@@ -25,19 +25,20 @@ from lamina.isa.arch import Arch
 
 ENTRY = "region"  # the function of the image
 
-# Numbers of pages, entries, members, jumps; `grouped`, `stays`, `alone`.
-_HEAD = struct.Struct("<HHHHBBB")
+# Numbers of pages, entries, members, jumps, scattered accesses; `grouped`, `stays`, `alone`.
+_HEAD = struct.Struct("<HHHHHBBB")
 _OFFSET = struct.Struct("<i")
 
 
 def encode(region: Region[Step], alone: bool = False) -> bytes:
     """The request for a region, for machines of one vCPU or for all."""
     pages, entries, members = region.pages, region.entries, region.members
-    counts = len(pages), len(entries), len(members), len(region.jumps)
+    places = (*entries, *members, *region.jumps, *region.scattered)
+    counts = len(pages), len(entries), len(members), len(region.jumps), len(region.scattered)
     parts = [_HEAD.pack(*counts, region.grouped, region.stays, alone)]
     for number, source in pages.items():
         parts += [_OFFSET.pack(number), source]
-    parts += [_OFFSET.pack(offset) for offset in (*entries, *members, *region.jumps)]
+    parts += [_OFFSET.pack(offset) for offset in places]
     return b"".join(parts)
 
 
@@ -53,10 +54,10 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
     if len(request) < _HEAD.size:
         raise CodeError(f"region: a request of {len(request)} bytes")
     head = _HEAD.unpack_from(request)
-    page_count, entry_count, member_count, jump_count = head[:4]
-    grouped, stays, alone = map(bool, head[4:])
+    page_count, entry_count, member_count, jump_count, scattered_count = head[:5]
+    grouped, stays, alone = map(bool, head[5:])
     page_bytes = page_count * (_OFFSET.size + PAGE_SIZE)
-    size = _HEAD.size + page_bytes + (entry_count + member_count + jump_count) * _OFFSET.size
+    size = _HEAD.size + page_bytes + sum(head[1:5]) * _OFFSET.size
     few = page_count <= MAX_PAGES + 1 and 0 < entry_count <= MAX_ENTRIES
     few = few and jump_count <= MAX_JUMPS
     if not few or member_count > MAX_STRAIGHT or len(request) != size:
@@ -79,10 +80,13 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
         raise CodeError("region: an entry is at no instruction")
     if any(o >> PAGE_SHIFT not in pages for o in members):
         raise CodeError("region: an instruction is in no page")
-    jumps = tuple(offsets[entry_count + member_count :])
+    jumps = tuple(offsets[entry_count + member_count :][:jump_count])
     if any(o not in members for o in jumps):
         raise CodeError("region: a jump goes to no instruction")
-    return Region(members, entries, pages, grouped, stays, alone, jumps)
+    scattered = tuple(offsets[entry_count + member_count + jump_count :])
+    if scattered_count > member_count or any(o not in members for o in scattered):
+        raise CodeError("region: a scattered access is no instruction")
+    return Region(members, entries, pages, grouped, stays, alone, jumps, scattered=scattered)
 
 
 @cache

@@ -72,12 +72,14 @@ class _Edge:
 
 @dataclass(frozen=True, slots=True)
 class _Aside:
-    """An exit at an instruction that was not done."""
+    """An exit at an instruction that was not done. `shared`: because a check failed that accesses
+    share."""
 
     label: str
     offset: int
     retired: int
     dirty: int
+    shared: bool
 
 
 class RegionWriter(EntryWriter):
@@ -236,7 +238,7 @@ class RegionWriter(EntryWriter):
         self.block(self.routine.body)
         self.at_hand |= self.member.changes
         if self.escapes and way:
-            self._asides.append(_Aside(way, offset, self._retired, dirty))
+            self._asides.append(_Aside(way, offset, self._retired, dirty, False))
         if self.closed:
             return
         self._retired += 1
@@ -286,6 +288,9 @@ class RegionWriter(EntryWriter):
             # Whose handler goes on behind it: a region that is to take over must begin there.
             behind = self.pc_of(aside.offset + self.region.members[aside.offset].length + 1)
             self.out(f"store i64 {behind}, ptr {self.engine_word('left_to')}{STATE}")
+            left = f'@"{self.name}"' if aside.shared else "null"
+            self.out(f"store ptr {left}, ptr {self.engine_word('left_from')}{STATE}")
+            self.out(f"store i64 %page, ptr {self.engine_word('left_page')}{STATE}")
             self.dispatch(self.pc_of(aside.offset), "@resume")
         for (dirty, callee), number in self._outs.items():
             self.dirty = dirty
@@ -373,7 +378,7 @@ class RegionWriter(EntryWriter):
 
     def aside(self) -> str:
         label = self.label("aside")
-        self._asides.append(_Aside(label, self.offset, self._retired, self.dirty))
+        self._asides.append(_Aside(label, self.offset, self._retired, self.dirty, True))
         return label
 
     def where(self, size: int) -> str:

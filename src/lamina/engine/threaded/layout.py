@@ -25,6 +25,7 @@ CODE_PAGE = CROSSING_OFFSET + 3 * RECORD
 REGION_FIELDS = ("base", "size", "host", "code_map", "writable")
 REGION = 8 * len(REGION_FIELDS)
 MAX_REGIONS = 8
+GUESSES = 64  # words that count wrong guesses: see `engine.jit.guesses`
 
 TLB_ENTRIES = 16384  # per table; direct-mapped
 DATA_ENTRY = 32  # read tag, write tag, addend (host - guest), 1 if in the log
@@ -91,6 +92,10 @@ _WORDS = (
     "host_mxcsr",
     "region_count",
     "left_to",  # where a compiled region was left to, plus 1 if in its middle; 0: one was entered
+    "left_from",  # then: the region, if a check failed that accesses share, else 0
+    "left_page",  # and the address of its page 0
+    "apart",  # 1: a region with pairs has found a group of accesses in two pages
+    "guessed_from",  # the region that has guessed an access's page wrong last
     "left_budget",  # what an abandoned instruction in a compiled region leaves of the budget
     "region_value",  # two words: the value of an access that compiled code could not make itself
     "region_value_high",
@@ -127,7 +132,8 @@ class ThreadedLayout:
         words = (*_WORDS, *COUNTERS)
         self.at = {name: self.base + 8 * i for i, name in enumerate(words)}
         self.regions = self.base + 8 * len(words)
-        self.scratch = align_up(self.regions + MAX_REGIONS * REGION, 64)
+        self.guesses = self.regions + MAX_REGIONS * REGION
+        self.scratch = align_up(self.guesses + 8 * GUESSES, 64)
         self.mailbox = align_up(self.scratch + 4 * RECORD, 64)
         self.baseline = self.mailbox + 64 + RING * LETTER  # what `baseline_ir` notes of records
         self.baseline_list = self.baseline + 8 * (PAGE_RECORDS + 4)
