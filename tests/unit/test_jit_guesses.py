@@ -16,7 +16,7 @@ SOURCE = "1: ld a1, 0(a0)\n addi a0, a0, 8\n sd a1, 0(a2)\n lw a3, 0(a3)\n bnez 
 R = region(SOURCE)
 LOAD, STORE, LAST = 0, 8, 12  # offsets of the accesses
 ABOUT = About({0: "digest"}, (0,), (), tuple(R.members), (), (), True, False)
-HERE = Compiled(ABOUT, 0, 0x1000, (0,), {0: 1}, 100)
+HERE = Compiled(ABOUT, 0, 0x1000, {0: 1}, 100)
 RETIRED = 10_000
 
 

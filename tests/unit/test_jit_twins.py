@@ -13,7 +13,7 @@ WORTH = 5.0
 
 def compiled(grouped: bool, address: int) -> Compiled:
     about = About({0: "digest"}, (0,), (), (0,), (), (), grouped, False)
-    return Compiled(about, 0, address, (0,), {0: 1}, 100)
+    return Compiled(about, 0, address, {0: 1}, 100)
 
 
 ONE, PAIRS = compiled(True, 0x1000), compiled(False, 0x2000)

@@ -53,6 +53,17 @@ def test_ways_out_of_a_free_loop_compute_what_was_sunk() -> None:
         assert [line for line in way if " lshr i64 " in line]
 
 
+def test_a_scattered_access_guesses_no_page() -> None:
+    r = region("1: ld a1, 0(a5)\n add a5, a5, a1\n ld a4, 0(a2)\n bne a1, a4, 1b\n ret")
+    found = text(r)
+    assert "%last.x15.r" in found
+    assert "%last.x12.r" in found
+    r.scattered = (0,)
+    found = text(r)
+    assert "%last.x15.r" not in found
+    assert "%last.x12.r" in found
+
+
 def stores(body: list[str]) -> int:
     """To registers in the state."""
     return sum(line.startswith("store") and "!alias.scope !4" in line for line in body)

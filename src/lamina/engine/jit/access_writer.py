@@ -7,6 +7,8 @@ each base register, so that an access costs one comparison as long as it stays i
 is found holds until the region is left. Base of the writer of regions.
 """
 
+from functools import cached_property
+
 from lamina.base.bits import PAGE_SIZE
 from lamina.engine.jit.flow import Access, Decoded
 from lamina.engine.jit.groups import Group
@@ -33,7 +35,6 @@ class AccessWriter(RegisterWriter):
         self.within: tuple[Group, dict[int, int]] | None = None  # of the instruction
         self.recent: dict[str, None] = {}  # names of the variables for pages that were found last
         self.leaves = False
-        self._guesses: dict[int, int] = {}  # the number of each access that may guess wrong
 
     def where(self, size: int) -> str:
         """The arguments that tell the runtime which instruction this is."""
@@ -97,11 +98,13 @@ class AccessWriter(RegisterWriter):
             return False
         return (access.file, access.index) in self.loop.bases
 
+    @cached_property
+    def _guess_numbers(self) -> dict[int, int]:
+        return guess_numbers(self.region.members)
+
     def _guessed_wrong(self) -> None:
         """On the way where it is another page than that."""
-        if not self._guesses:
-            self._guesses = guess_numbers(self.region.members)
-        at = self.engine.guesses + 8 * self._guesses[self.offset]
+        at = self.engine.guesses + 8 * self._guess_numbers[self.offset]
         count = self.temp(f"getelementptr inbounds i8, ptr %s, i64 {at}")
         more = self.temp(f"add i64 {self.temp(f'load i64, ptr {count}{STATE}')}, 1")
         self.out(f"store i64 {more}, ptr {count}{STATE}")

@@ -187,7 +187,7 @@ class JitEngine(ThreadedEngine):
         to, middle = self._left()
         left, library = to == pc, self._compiler.library
         if left and not middle and library.comes_back(self._content(page), pc % PAGE_SIZE):
-            SAMPLER.note(False)  # a return inside of a region, which was left for the sample
+            SAMPLER.note(False)  # it is inside of a region, which was left for the sample
             return
         spot = self._spots.sample(pc, self._page_of, SAMPLER.weight, left and middle)
         SAMPLER.note(spot is not None)

@@ -8,7 +8,7 @@ without guesses for these accesses.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -81,19 +81,18 @@ class Guesses:
         seen.lost += weight * lost
         if seen.lost >= self._home.worth(here[0]):
             self._asked.add(address)
-            self._again(*here, seen.counts)
+            self._again(*here, self._seen.pop(address))
 
-    def _again(self, region: "Compiled", first: int, counts: Counter[int]) -> None:
+    def _again(self, region: "Compiled", first: int, seen: _Seen) -> None:
         numbers = guess_numbers(self._home.members_of(region, first))
-        wrong = scattered(numbers, counts)
-        about = region.about
-        more = tuple(sorted({*about.scattered, *wrong}))
-        if more != about.scattered:
-            heat = int(self._seen.pop(region.address).lost) + 1
-            self._home.compile_as(replace(about, scattered=more), first, heat)
+        known = region.about.scattered
+        more = tuple(sorted({*known, *scattered(numbers, seen.counts)}))
+        if more != known:
+            about = replace(region.about, scattered=more)
+            self._home.compile_as(about, first, int(seen.lost) + 1)
 
 
-def scattered(numbers: Mapping[int, int], counts: Mapping[int, int]) -> Iterable[int]:
+def scattered(numbers: Mapping[int, int], counts: Mapping[int, int]) -> list[int]:
     """The offsets of accesses that guess wrong often."""
     least = SHARE * sum(counts.values())
     return [offset for offset, number in numbers.items() if counts.get(number, 0) > least]

@@ -19,6 +19,7 @@ from lamina.engine.jit.region import (
     Region,
     form_region,
     instruction_at,
+    instructions_at,
     settled,
 )
 from lamina.engine.jit.visits import STAYS, gain
@@ -105,7 +106,6 @@ class HotSpots:
         # Where calls by a pointer went, by the code page and offset of the call: the code page, its
         # distance in guest pages, the offset.
         self._called: dict[tuple[int, int], dict[tuple[int, int, int], None]] = {}
-        self._moved: set[tuple[int, int]] = set()  # where no region begins, but at the loop's head
         self._steps: dict[bytes, dict[int, Step | None]] = {}  # by a page's bytes
         self._calls: dict[bytes, Step | None] = {}  # the call that some bytes end with
 
@@ -117,7 +117,6 @@ class HotSpots:
         self._spots.clear()
         self._forgotten.clear()
         self._called.clear()
-        self._moved.clear()
 
     def note_call(self, pc: int, back: int, page_of: PageOf) -> None:
         """The vCPU was seen at an address, with another in a register for return addresses: if a
@@ -187,8 +186,6 @@ class HotSpots:
             self._drop(covering)
             covering = None
         self._now += weight
-        if key in self._moved and not middle:
-            return None
         if not self._eager:
             least = max(FIRST_LOOK, int(samples_worth(self._cost(SMALL))))
             if count < self._due.get(key, least) or self._now < self._wait.get(key, 0):
@@ -217,14 +214,12 @@ class HotSpots:
         if region is None:
             self._due[key] = NEVER
             return None
-        head = None if middle else region.head()
+        head = None if middle or self._eager else region.head()
         if head is not None:  # it is the same loop from there, and one entry less
             begun, first, pages = pages, first + (head >> PAGE_SHIFT), {}
             whole = form_region(self._decoder, find, head % PAGE_SIZE, called)
             if whole is not None and offset - (head & -PAGE_SIZE) in whole.members:
                 region = whole
-                if self._eager:  # which would come back here at each sample
-                    self._moved.add(key)
             else:
                 first, pages = pc >> PAGE_SHIFT, begun
         places = [(pages[o >> PAGE_SHIFT], o % PAGE_SIZE) for o in region.members]
@@ -259,25 +254,26 @@ class HotSpots:
 
     def steps_of(self, about: About, pages: dict[int, int]) -> dict[int, Step]:
         """The instructions of a region, from code pages by distance; none, if one is missing."""
-        sources = {number: self._view(page).source for number, page in pages.items()}
-        steps: dict[int, Step] = {}
-        for offset in about.members:
-            decode, length = self._decoder.decode, self._decoder.arch.insn_length
-            step = instruction_at(decode, length, sources.get, offset)
-            if step is None:
-                return {}
-            steps[offset] = step
-        return {offset: settled(offset, step, steps.get) for offset, step in steps.items()}
+        return self._steps_in(about, self._sources(pages))
 
     def again(self, about: About, pages: dict[int, int], heat: int) -> Spot | None:
         """What is described as a region, from code pages by distance, to be compiled."""
-        steps = self.steps_of(about, pages)
+        sources = self._sources(pages)
+        steps = self._steps_in(about, sources)
         if not steps:
             return None
-        region = Region(steps, about.entries, {}, about.grouped, about.stays)
-        region.pages = {number: self._view(page).source for number, page in pages.items()}
+        region = Region(steps, about.entries, sources, about.grouped, about.stays)
         region.jumps, region.scattered = about.jumps, about.scattered
         return Spot(region, pages, heat)
+
+    def _sources(self, pages: dict[int, int]) -> dict[int, bytes]:
+        return {number: self._view(page).source for number, page in pages.items()}
+
+    def _steps_in(self, about: About, sources: dict[int, bytes]) -> dict[int, Step]:
+        decode: Callable[[int, int], Step | None] = self._decoder.decode
+        length = self._decoder.arch.insn_length
+        steps = instructions_at(decode, length, sources.get, about.members)
+        return steps if len(steps) == len(about.members) else {}
 
     def _put_off(self, places: list[tuple[int, int]], samples: list[int], times: float) -> None:
         """The region that begins at any of these is about the same: to form it takes as long as

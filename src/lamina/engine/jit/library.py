@@ -36,15 +36,19 @@ HALF = 32  # hex digits: a key is half of a page's digest, and half of the regio
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A region in memory: `entries` as offsets, `contents` the numbers of its pages by distance.
-    It is given up when the library is of another generation."""
+    """A region in memory: `contents` are the numbers of its pages by distance. It is given up when
+    the library is of another generation."""
 
     about: "About"
     generation: int
     address: int
-    entries: tuple[int, ...]
     contents: dict[int, int]
     code_bytes: int
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """As `Region.entries`."""
+        return self.about.entries
 
     @property
     def grouped(self) -> bool:
@@ -148,8 +152,8 @@ class RegionLibrary:
         return self._at.get(number, [])
 
     def comes_back(self, number: int, offset: int) -> bool:
-        """Whether a region has the place behind one of its calls at an offset of a page, and no
-        entry there."""
+        """Whether a region has a place at an offset of a page where it may be left for a sample,
+        and no entry there: `Region.returns`."""
         return offset in self._returns.get(number, ())
 
     def inside(self, number: int, stays: bool = False) -> int:
@@ -282,7 +286,7 @@ class RegionLibrary:
         self._placed.append(placed)
         self._bytes += placed.size
         where, start = placed.address_of(ENTRY), about.entries[0]
-        compiled = Compiled(about, self.generation, where, about.entries, contents, placed.size)
+        compiled = Compiled(about, self.generation, where, contents, placed.size)
         self.by_address[where] = compiled
         name = f"guest {about.pages[start >> PAGE_SHIFT][:12]}+{start % PAGE_SIZE:#x}"
         perf_map().add(placed.address, placed.size, name)

@@ -10,7 +10,7 @@ space.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -68,10 +68,13 @@ class Region(Generic[T]):
     @property
     def loops(self) -> bool:
         """Whether control can come back inside."""
-        return any(
-            m.target is not None and m.target <= 0 and o + m.target in self.members
-            for o, m in self.members.items()
-        )
+        return bool(self.jumps_back)
+
+    @property
+    def jumps_back(self) -> set[int]:
+        """The instructions inside that it jumps back to."""
+        jumps = ((o, m.target) for o, m in self.members.items() if m.target is not None)
+        return {o + target for o, target in jumps if target <= 0 and o + target in self.members}
 
     @property
     def behind_calls(self) -> list[int]:
@@ -87,10 +90,8 @@ class Region(Generic[T]):
     def returns(self) -> tuple[int, ...]:
         """Where it may be left to in its middle for a sample, without an entry there: behind calls,
         and where it jumps back."""
-        members = self.members
-        back = (o + m.target for o, m in members.items() if m.target is not None and m.target <= 0)
-        places = dict.fromkeys((*self.behind_calls, *sorted(back)))
-        return tuple(o for o in places if o in members and o not in self.entries)
+        places = dict.fromkeys((*self.behind_calls, *sorted(self.jumps_back)))
+        return tuple(o for o in places if o not in self.entries)
 
     def head(self) -> int | None:
         """The loop's head, if the region begins in the middle of a loop that lies in two pages: at
@@ -98,10 +99,10 @@ class Region(Generic[T]):
         start, members = self.entries[0], self.members
         before = ((o, m) for o, m in members.items() if o >> PAGE_SHIFT < start >> PAGE_SHIFT)
         falls = any(m.falls and o + m.length == start for o, m in before)
-        back = {o + m.target for o, m in members.items() if m.target is not None and m.target <= 0}
+        back = self.jumps_back
         if not falls or start in back or start in self.jumps:
             return None
-        return max((o for o in back if o < start and o in members), default=None)
+        return max((o for o in back if o < start), default=None)
 
 
 def _nowhere(call: int) -> list[int]:
@@ -335,6 +336,19 @@ def instruction_at(
             return None
         raw += after[: length - len(raw)]
     return decode(int.from_bytes(raw, "little"), length)
+
+
+def instructions_at(
+    decode: Callable[[int, int], T | None],
+    insn_length: Callable[[int], int],
+    source: Callable[[int], bytes | None],
+    offsets: Iterable[int],
+) -> dict[int, T]:
+    """Those at several offsets, as `instruction_at` has them and far calls are `settled`; where
+    there is none, none."""
+    found = ((o, instruction_at(decode, insn_length, source, o)) for o in offsets)
+    members = {o: m for o, m in found if m is not None}
+    return {o: settled(o, m, members.get) for o, m in members.items()}
 
 
 def settled(offset: int, m: T, at: Callable[[int], T | None]) -> T:

@@ -17,8 +17,7 @@ from lamina.engine.jit.region import (
     MAX_PAGES,
     MAX_STRAIGHT,
     Region,
-    instruction_at,
-    settled,
+    instructions_at,
 )
 from lamina.engine.threaded.layout import ThreadedLayout
 from lamina.isa.arch import Arch
@@ -68,13 +67,11 @@ def decode(decoder: Decoder, request: bytes) -> Region[Decoded]:
         (number,) = _OFFSET.unpack_from(request, at)
         pages[number] = request[at + _OFFSET.size : at + _OFFSET.size + PAGE_SIZE]
     offsets = [o for (o,) in _OFFSET.iter_unpack(request[_HEAD.size + page_bytes :])]
-    members: dict[int, Decoded] = {}
-    for offset in offsets[entry_count : entry_count + member_count]:
-        decoded = instruction_at(decoder.decode, decoder.arch.insn_length, pages.get, offset)
-        if decoded is None:
+    due = offsets[entry_count : entry_count + member_count]
+    members = instructions_at(decoder.decode, decoder.arch.insn_length, pages.get, due)
+    for offset in due:
+        if offset not in members:
             raise CodeError(f"region: there is no instruction at {offset}")
-        members[offset] = decoded
-    members = {o: settled(o, m, members.get) for o, m in members.items()}
     entries = tuple(offsets[:entry_count])
     if any(e not in members or e % PAGE_SIZE + members[e].length > PAGE_SIZE for e in entries):
         raise CodeError("region: an entry is at no instruction")

@@ -290,7 +290,8 @@ class RegionWriter(EntryWriter):
             self.out(f"store i64 {behind}, ptr {self.engine_word('left_to')}{STATE}")
             left = f'@"{self.name}"' if aside.shared else "null"
             self.out(f"store ptr {left}, ptr {self.engine_word('left_from')}{STATE}")
-            self.out(f"store i64 %page, ptr {self.engine_word('left_page')}{STATE}")
+            if aside.shared:
+                self.out(f"store i64 %page, ptr {self.engine_word('left_page')}{STATE}")
             self.dispatch(self.pc_of(aside.offset), "@resume")
         for (dirty, callee), number in self._outs.items():
             self.dirty = dirty
