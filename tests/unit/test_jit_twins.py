@@ -27,6 +27,7 @@ class Engine:
     left: int = 0
     apart: bool = False
     here: Compiled | None = None
+    missing: Compiled = PAIRS  # what may be asked for
     led: list[Compiled] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
 
@@ -58,7 +59,7 @@ class Engine:
         self.led.append(region)
 
     def compile_as(self, about: About, first: int, heat: int) -> None:
-        assert (about, first) == (PAIRS.about, FIRST)
+        assert (about, first) == (self.missing.about, FIRST)
         self.asked.append(heat)
 
 
@@ -93,9 +94,20 @@ def test_pairs_are_given_up_where_nothing_is_apart(apart: bool) -> None:
     assert engine.led == ([] if apart else [ONE])
 
 
+def test_what_has_pairs_and_no_twin_gets_one_where_nothing_is_apart() -> None:
+    """It may have been compiled without guesses since."""
+    engine = Engine([PAIRS], here=PAIRS, missing=ONE)
+    twins = Twins(engine)
+    assert not any(twins.look(2) for _ in range(5))
+    assert engine.asked == [6]
+    engine.kept.append(ONE)
+    assert not twins.look(1)
+    assert engine.led == [ONE]
+
+
 def test_all_else_is_not_the_business_of_twins() -> None:
     cases = (0, None, [ONE]), (0x9000, ONE, [ONE]), (PAIRS.address, PAIRS, [PAIRS])
     for left, here, kept in cases:
-        engine = Engine(kept, left, here=here)
+        engine = Engine(kept, left, apart=True, here=here)
         assert not Twins(engine).look(9)
         assert engine.led == engine.asked == []

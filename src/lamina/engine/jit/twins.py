@@ -48,12 +48,13 @@ class Twins:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._left: Counter[int] = Counter()  # samples, by the address of the region
+        # Samples for which the other form would have been right, by the address of the region.
+        self._wrong: Counter[int] = Counter()
         self._asked: set[int] = set()
 
     def clear(self) -> None:
         """All regions were given up."""
-        self._left.clear()
+        self._wrong.clear()
         self._asked.clear()
 
     def look(self, weight: int) -> bool:
@@ -63,23 +64,23 @@ class Twins:
         address, first = self._home.left_from()
         region = self._home.library.by_address.get(address)
         if region is not None and region.grouped:
-            self._leave(region, first, weight)
+            self._change(region, first, weight, OFTEN)
             return True
         here = None if apart else self._home.region_here()
         if here is not None and not here[0].grouped:
-            twin = self._home.library.twin(here[0])
-            if twin is not None:
-                self._home.lead_into(twin, here[1])
+            self._change(*here, weight, 1)
         return False
 
-    def _leave(self, region: "Compiled", first: int, weight: int) -> None:
-        self._left[region.address] += weight
-        count, twin = self._left[region.address], self._home.library.twin(region)
+    def _change(self, region: "Compiled", first: int, weight: int, least: int) -> None:
+        """The other form of a region would have been right: lead into it, after `least` samples of
+        that kind; or have it compiled, when they are worth it."""
+        self._wrong[region.address] += weight
+        count, twin = self._wrong[region.address], self._home.library.twin(region)
         if twin is not None:
-            if count >= OFTEN:
-                self._left[region.address] = 0
+            if count >= least:
+                self._wrong[region.address] = 0
                 self._home.lead_into(twin, first)
         elif region.address not in self._asked and count >= self._home.worth(region):
             self._asked.add(region.address)
-            about = replace(region.about, grouped=False)
+            about = replace(region.about, grouped=not region.grouped)
             self._home.compile_as(about, first, count)
